@@ -1,0 +1,20 @@
+"""Sphinx configuration: furo and autodoc, nothing that needs the network."""
+
+from importlib.metadata import version as installed_version
+
+project = "anyio_ws"
+author = "The anyio_ws authors"
+copyright = "2026, The anyio_ws authors"
+version = release = installed_version("anyio-ws")
+
+extensions = ["sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+default_role = "py:obj"  # docstrings name things in single backticks
+
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+
+html_theme = "furo"
+html_title = f"anyio_ws {version}"

@@ -1,0 +1,63 @@
+"""Every code sample of the documentation runs, on both backends; README shows pieces of them."""
+
+from __future__ import annotations
+
+import ast
+import re
+import runpy
+from pathlib import Path
+
+import anyio
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = ROOT / "docs" / "samples"
+
+# What each sample prints.
+PRINTS = {
+    "echo": "hello\n",
+    "failing_handler": "closed with 1011\n12.5\n",
+    "fan_in": "spread 0.5\n",
+    "listen": "you said 'hello'\nb'and this is binary'\n",
+    "own_io": "TEXT b'hello'\nCLOSE b'\\x03\\xe8that is all'\nCLOSED 1000 that is all\n",
+    "task_group": "HELLO\n",
+}
+
+
+def readme_samples() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("sample", sorted(path.stem for path in SAMPLES.glob("*.py")))
+def test_sample_prints_what_it_should(
+    sample: str, backend: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(SAMPLES / f"{sample}.py"))["main"]
+    anyio.run(main, backend=backend)
+    assert capsys.readouterr().out == PRINTS[sample]
+
+
+def test_every_sample_is_shown_by_a_page() -> None:
+    pages = [path.read_text() for path in ROOT.joinpath("docs").rglob("*.rst")]
+    shown = set(re.findall(r"^\.\. literalinclude:: .*samples/(\w+)\.py$", "\n".join(pages), re.M))
+    assert shown == {path.stem for path in SAMPLES.glob("*.py")}
+
+
+def test_readme_shows_pieces_of_samples_that_run() -> None:
+    samples = [path.read_text() for path in SAMPLES.glob("*.py")]
+    blocks = readme_samples()
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})  # its imports must work
+        body = ast.parse(block).body
+        first = next(node for node in body if not isinstance(node, ast.Import | ast.ImportFrom))
+        piece = "".join(block.splitlines(keepends=True)[first.lineno - 1 :])
+        assert any(piece in sample for sample in samples), piece
+
+
+@pytest.mark.parametrize("marker", ["demo command", "test command"])
+def test_readme_marks_its_command(marker: str) -> None:
+    """The checks of a change read the two commands from README, by these markers."""
+    block = rf"^<!-- {marker} -->\n```\w*\npython3 -m venv [^\n]+\n```$"
+    assert len(re.findall(block, (ROOT / "README.md").read_text(), re.M)) == 1

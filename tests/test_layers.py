@@ -1,0 +1,274 @@
+"""Imports point downwards only.
+
+`SHELVES` lists every module of the package, from the bottom to the top. A module may import from
+its own shelf and from lower ones, if its room's row in `ROOMS` allows the other's room. A module
+that is on no shelf fails the tests: whoever adds one decides where it belongs.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import anyio_ws
+
+PACKAGE = "anyio_ws"
+ROOT = Path(anyio_ws.__file__).parent
+
+
+class Room(NamedTuple):
+    below: frozenset[str]
+    """The other rooms that it may import from."""
+    libraries: frozenset[str]
+    """What it may import that is not in the standard library."""
+    public_only: bool
+    """May it use only the public names of the rooms below?"""
+    no_io: bool
+    """Bytes in, events out: no await, no clock, no socket?"""
+
+
+def room(
+    below: str, libraries: str = "", *, public_only: bool = False, no_io: bool = False
+) -> Room:
+    return Room(frozenset(below.split()), frozenset(libraries.split()), public_only, no_io)
+
+
+ROOMS = {
+    "exceptions": room("", no_io=True),
+    "sansio": room("exceptions", "h11", no_io=True),
+    "transports": room("exceptions", "anyio trio"),
+    # The one way out of a block: shared by the context managers of every room above.
+    "context": room("exceptions", "anyio"),
+    "websocket": room("exceptions sansio transports context", "anyio"),
+    "compositions": room("exceptions context websocket", "anyio", public_only=True),
+    "face": room("exceptions sansio websocket compositions", public_only=True),
+    "testing": room(
+        "exceptions sansio websocket compositions face", "anyio trio", public_only=True
+    ),
+    "cli": room(
+        "exceptions sansio websocket compositions face", "anyio psutil rich", public_only=True
+    ),
+    "main": room("cli"),
+}
+
+SHELVES: list[tuple[str, str]] = [
+    ("exceptions", "exceptions"),
+    ("sansio", "sansio.masking sansio.frames sansio.headers sansio.uri sansio.state sansio._codec"),
+    ("sansio", "sansio.extensions sansio.extensions.*"),
+    ("sansio", "sansio.messages"),
+    ("sansio", "sansio.http"),
+    ("sansio", "sansio.protocol"),
+    ("sansio", "sansio.handshake sansio.client sansio.server"),
+    ("sansio", "sansio"),
+    ("transports", "transports.base"),
+    ("transports", "transports transports.*"),
+    ("context", "contexts"),
+    ("websocket", "errors events inbox outbox waiting options keepalive"),
+    ("websocket", "connection"),
+    ("websocket", "receiving"),
+    ("websocket", "websocket"),
+    ("websocket", "opening"),
+    ("websocket", "client server auth routing"),
+    ("compositions", "mux aggregate broadcast reconnect lifecycle adapters"),
+    ("face", "."),
+    ("testing", "testing"),
+    ("cli", "cli cli.*"),
+    ("main", "__main__"),
+]
+
+# Beyond its room's libraries.
+LIBRARIES = {"transports.proxy": {"h11", "python_socks"}}
+
+# A Close and a Response are what some errors carry; for the module they are only types.
+MAY_NAME_TYPES_ABOVE = {"exceptions"}
+
+NOT_WITHOUT_IO = {
+    "_thread", "asyncio", "concurrent", "datetime", "multiprocessing", "queue", "sched", "select",
+    "selectors", "signal", "socket", "socketserver", "ssl", "subprocess", "threading", "time",
+}  # fmt: skip
+
+
+class Import(NamedTuple):
+    line: int
+    target: str
+    """The dotted name of a module; within the package without the package's name."""
+    internal: bool
+    name: str | None
+    """What is taken from the module, if that is not a module itself."""
+
+
+def modules(root: Path) -> dict[str, Path]:
+    """Map the name of every module below *root* to its file; the package itself is "."."""
+    found = {}
+    for path in root.rglob("*.py"):
+        parts = path.relative_to(root).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "."] = path
+    return found
+
+
+def shelf_of(module: str) -> int | None:
+    for number, (_, patterns) in enumerate(SHELVES):
+        if any(fnmatchcase(module, pattern) for pattern in patterns.split()):
+            return number
+    return None
+
+
+def type_checking_only(tree: ast.Module) -> set[ast.AST]:
+    return {
+        inner
+        for node in tree.body
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+
+
+def imports(root: Path, module: str) -> Iterator[Import]:
+    path = modules(root)[module]
+    tree = ast.parse(path.read_text())
+    exempt = type_checking_only(tree) if module in MAY_NAME_TYPES_ABOVE else set()
+    here = [] if module == "." else module.split(".")
+    if path.name != "__init__.py":
+        here = here[:-1]
+    for node in ast.walk(tree):
+        if node in exempt:
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield resolve(root, node.lineno, alias.name.split("."), None)
+        elif isinstance(node, ast.ImportFrom):
+            start = [] if not node.level else [PACKAGE, *here[: len(here) + 1 - node.level]]
+            base = start + (node.module.split(".") if node.module else [])
+            for alias in node.names:
+                yield resolve(root, node.lineno, base, alias.name)
+
+
+def resolve(root: Path, line: int, base: list[str], name: str | None) -> Import:
+    if base[0] != PACKAGE:
+        return Import(line, ".".join(base), False, name)
+    inside = ".".join(base[1:])
+    if name is not None and (submodule := f"{inside}.{name}".lstrip(".")) in modules(root):
+        return Import(line, submodule, True, None)
+    return Import(line, inside or ".", True, name)
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def complaints(root: Path, module: str) -> Iterator[str]:
+    """Say what is wrong with the imports of *module*."""
+    shelf = shelf_of(module)
+    if shelf is None:
+        yield f"{module} is on no shelf"
+        return
+    name = SHELVES[shelf][0]
+    rules = ROOMS[name]
+    for found in imports(root, module):
+        where = f"{module}:{found.line} imports {found.target}"
+        if not found.internal:
+            top = found.target.split(".")[0]
+            if top in sys.stdlib_module_names or top == "__future__":
+                if rules.no_io and top in NOT_WITHOUT_IO:
+                    yield f"{where}: {name} does no I/O and has no clock"
+            elif top not in rules.libraries | LIBRARIES.get(module, set()):
+                yield f"{where}: not a library of {name}"
+            continue
+        other = shelf_of(found.target)
+        if other is None:
+            yield f"{where}, which is on no shelf"
+            continue
+        other_name = SHELVES[other][0]
+        if other > shelf:
+            yield f"{where}: upwards"
+        elif other_name != name and other_name not in rules.below:
+            yield f"{where}: {name} does not know {other_name}"
+        elif rules.public_only and other_name not in {name, "context"}:
+            parts = [*found.target.split("."), found.name or ""]
+            if any(is_private(part) for part in parts):
+                yield f"{where} {found.name or ''}: not a public name"
+
+
+def test_every_module_is_on_a_shelf_and_imports_downwards() -> None:
+    assert [said for module in sorted(modules(ROOT)) for said in complaints(ROOT, module)] == []
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graph = {
+        module: {found.target for found in imports(ROOT, module) if found.internal}
+        for module in modules(ROOT)
+    }
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+    assert set(modules(ROOT)) <= set(order)
+
+
+def test_nothing_awaits_where_there_is_no_io() -> None:
+    asynchronous = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+    found = [
+        f"{module}:{getattr(node, 'lineno', '?')}"
+        for module, path in modules(ROOT).items()
+        if (shelf := shelf_of(module)) is not None and ROOMS[SHELVES[shelf][0]].no_io
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, asynchronous)
+    ]
+    assert found == []
+
+
+def test_compositions_touch_no_private_attribute_of_what_they_compose() -> None:
+    found = [
+        f"{module}:{node.lineno} {ast.unparse(node)}"
+        for module, path in modules(ROOT).items()
+        if (shelf := shelf_of(module)) is not None and SHELVES[shelf][0] == "compositions"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and is_private(node.attr)
+        if not (isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"})
+    ]
+    assert found == []
+
+
+def test_the_package_itself_holds_names_and_no_logic() -> None:
+    allowed = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
+    body = ast.parse(modules(ROOT)["."].read_text()).body
+    assert isinstance(body[0], ast.Expr), "no docstring"
+    assert [ast.unparse(node) for node in body[1:] if not isinstance(node, allowed)] == []
+
+
+def test_importing_the_package_loads_no_backend() -> None:
+    code = "import sys, anyio_ws; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    loaded = set(done.stdout.split())
+    assert PACKAGE in loaded
+    assert not loaded & {"trio", "uvloop", "anyio._backends._asyncio", "rich", "psutil"}
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "complaint"),
+    [
+        ("novelty", "", "novelty is on no shelf"),
+        ("exceptions", "import anyio", "imports anyio: not a library of exceptions"),
+        ("exceptions", "from .sansio import frames", "imports sansio.frames: upwards"),
+        ("sansio.uri", "def f():\n    import socket", "imports socket: sansio does no I/O"),
+        ("sansio.frames", "from .messages import Text", "imports sansio.messages: upwards"),
+        ("sansio.frames", "from anyio_ws import websocket", "imports websocket: upwards"),
+        ("transports.tls", "from ..sansio import frames", "transports does not know sansio"),
+        ("mux", "from anyio_ws.websocket import _Inbox", "_Inbox: not a public name"),
+        ("mux", "from .transports import dial", "compositions does not know transports"),
+        ("options", "import trio", "imports trio: not a library of websocket"),
+    ],
+)
+def test_the_walk_sees(tmp_path: Path, module: str, source: str, complaint: str) -> None:
+    for name in {"sansio.frames", "sansio.messages", "websocket", "transports.dial", module}:
+        path = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    tmp_path.joinpath(*module.split(".")).with_suffix(".py").write_text(source)
+    (said,) = complaints(tmp_path, module)
+    assert complaint in said

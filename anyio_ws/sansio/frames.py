@@ -1,0 +1,362 @@
+"""Frames and bytes: the pure-Python codec (RFC 6455, section 5).
+
+`Frame` and `Close` go to bytes; `FrameDecoder` makes frames of bytes. The decoder's strategy:
+
+* A chunk is consumed from a position, never cut at the front, so a chunk full of small frames costs
+  one pass. Only an incomplete *header* (at most 13 bytes) is joined with the next chunk.
+* A header is judged as soon as it is complete, before a byte of its payload is stored. What only the
+  message layer can know (may this frame come now, is it too long) is asked of the `judge`.
+* The payload of an incomplete frame is unmasked as it arrives and appended to one buffer that grows
+  with what has arrived: a declared length allocates nothing.
+
+Like every parser here: it consumes and returns a frame, raises `ProtocolViolation`, or returns None
+for "need more".
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from ..exceptions import ProtocolError, ProtocolViolation
+from .masking import apply_mask
+
+__all__ = ["BytesLike", "Close", "CloseCode", "Frame", "FrameDecoder", "Judge", "Opcode"]
+
+BytesLike = bytes | bytearray | memoryview
+
+MAX_CONTROL_PAYLOAD: Final = 125  # RFC 6455, 5.5
+
+_pack_16: Final = struct.Struct("!BBH").pack
+_pack_64: Final = struct.Struct("!BBQ").pack
+
+
+class Opcode(enum.IntEnum):
+    """What a frame is (RFC 6455, section 5.2)."""
+
+    CONT = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+OPCODES: Final = {int(opcode): opcode for opcode in Opcode}
+
+
+class CloseCode(enum.IntEnum):
+    """Why a connection is closed (RFC 6455, section 7.4.1, and the IANA registry).
+
+    1005, 1006 and 1015 never appear on the wire: they say what was *not* received.
+    """
+
+    NORMAL_CLOSURE = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    NO_STATUS_RCVD = 1005
+    ABNORMAL_CLOSURE = 1006
+    INVALID_DATA = 1007
+    POLICY_VIOLATION = 1008
+    MESSAGE_TOO_BIG = 1009
+    MANDATORY_EXTENSION = 1010
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    BAD_GATEWAY = 1014
+    TLS_HANDSHAKE = 1015
+
+
+_NOT_ON_THE_WIRE: Final = {
+    CloseCode.NO_STATUS_RCVD,
+    CloseCode.ABNORMAL_CLOSURE,
+    CloseCode.TLS_HANDSHAKE,
+}
+OK_CLOSE_CODES: Final = {
+    CloseCode.NORMAL_CLOSURE,
+    CloseCode.GOING_AWAY,
+    CloseCode.NO_STATUS_RCVD,
+}
+
+
+def valid_close_code(code: int) -> bool:
+    """Whether *code* may stand in a Close frame (RFC 6455, section 7.4)."""
+    if 3000 <= code < 5000:  # registered by libraries; private use
+        return True
+    return code in CloseCode.__members__.values() and code not in _NOT_ON_THE_WIRE
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The code and reason of a Close frame; code 1005 stands for a frame without a code."""
+
+    code: int
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if 3000 <= self.code < 4000:
+            meaning = "registered"
+        elif 4000 <= self.code < 5000:
+            meaning = "private use"
+        else:
+            meaning = (
+                CloseCode(self.code).name.lower().replace("_", " ")
+                if self.code in CloseCode.__members__.values()
+                else "unknown"
+            )
+        # The peer's words go to logs and terminals: no line breaks, no escape sequences.
+        reason = self.reason if self.reason.isprintable() else repr(self.reason)
+        return f"{self.code} ({meaning})" + (f" {reason}" if reason else "")
+
+    @classmethod
+    def parse(cls, data: bytes) -> Close:
+        """Read the payload of a Close frame (RFC 6455, section 5.5.1).
+
+        :raises ProtocolViolation: one byte of payload, a code that can't be sent, a reason that
+            isn't UTF-8
+        """
+        if not data:
+            return cls(CloseCode.NO_STATUS_RCVD)
+        if len(data) == 1:
+            raise ProtocolViolation(
+                CloseCode.PROTOCOL_ERROR, "close frame with a payload of one byte"
+            )
+        code = int.from_bytes(data[:2], "big")
+        if not valid_close_code(code):
+            raise ProtocolViolation(CloseCode.PROTOCOL_ERROR, f"invalid close code {code}")
+        try:
+            return cls(code, data[2:].decode())
+        except UnicodeDecodeError as exc:
+            raise ProtocolViolation(
+                CloseCode.INVALID_DATA, f"close reason isn't UTF-8: {exc.reason}"
+            ) from exc
+
+    def serialize(self) -> bytes:
+        """Write the payload of a Close frame.
+
+        :raises ProtocolError: the code can't be sent, or there is a reason without a code
+        :raises ValueError: the reason is longer than 123 bytes
+        """
+        if self.code == CloseCode.NO_STATUS_RCVD:
+            if self.reason:
+                raise ProtocolError(f"close reason {self.reason!r} without a close code")
+            return b""
+        if not valid_close_code(self.code):
+            raise ProtocolError(f"invalid close code {self.code}")
+        reason = _as_text(self.reason).encode()
+        if len(reason) > MAX_CONTROL_PAYLOAD - 2:
+            raise ValueError(
+                f"close reason of {len(reason)} bytes; at most {MAX_CONTROL_PAYLOAD - 2} are allowed"
+            )
+        return self.code.to_bytes(2, "big") + reason
+
+
+def _as_text(reason: object) -> str:
+    if not isinstance(reason, str):
+        raise TypeError(f"a close reason is a str, not {type(reason).__name__}")
+    return reason
+
+
+class Frame(NamedTuple):
+    """One WebSocket frame, its payload unmasked and, when received, decoded by the extensions."""
+
+    opcode: Opcode
+    data: bytes
+    fin: bool = True
+    rsv1: bool = False
+    rsv2: bool = False
+    rsv3: bool = False
+
+    def __str__(self) -> str:
+        return describe(self)
+
+    def serialize(self, mask: bytes | None = None) -> bytes:
+        """Write the frame, masked with the four bytes of *mask* (a client must; None: not masked).
+
+        :raises ValueError: a control frame that is fragmented or longer than 125 bytes
+        """
+        opcode, data, fin, rsv1, rsv2, rsv3 = self
+        size = len(data)
+        if opcode & 0x8:
+            if size > MAX_CONTROL_PAYLOAD:
+                raise ValueError(
+                    f"control frame with a payload of {size} bytes; "
+                    f"at most {MAX_CONTROL_PAYLOAD} are allowed"
+                )
+            if not fin:
+                raise ValueError("control frames can't be fragmented")
+        first = fin << 7 | rsv1 << 6 | rsv2 << 5 | rsv3 << 4 | opcode
+        second = 0 if mask is None else 0x80
+        if size < 126:
+            header = bytes((first, second | size))
+        elif size < 0x1_0000:
+            header = _pack_16(first, second | 126, size)
+        else:
+            header = _pack_64(first, second | 127, size)
+        if mask is None:
+            return header + data
+        if len(mask) != 4:
+            raise ValueError(f"a masking key has 4 bytes, not {len(mask)}")
+        return header + mask + apply_mask(data, mask)
+
+
+def describe(frame: Frame) -> str:
+    """One line for a log: opcode, a shortened payload, its size, flags."""
+    opcode, data, fin, *rsv = frame
+    if opcode is Opcode.CLOSE:
+        try:
+            shown = str(Close.parse(data))
+        except ProtocolViolation as exc:
+            shown = f"{data!r} ({exc})"
+    elif opcode is Opcode.TEXT and fin and len(data) <= 75:
+        shown = repr(data.decode(errors="replace"))
+    elif len(data) <= 25:
+        shown = repr(data)
+    else:
+        shown = f"{data[:16]!r}..."
+    flags = [name for name, on in zip(("rsv1", "rsv2", "rsv3"), rsv, strict=True) if on]
+    if not fin:
+        flags.append("continued")
+    return ", ".join([f"{opcode.name} {shown} [{len(data)} bytes", *flags]) + "]"
+
+
+class Judge(Protocol):
+    """What the message layer is asked while a frame arrives. All may raise `ProtocolViolation`."""
+
+    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> None:
+        """A well-formed header arrived; *rsv* holds the three bits as they stand (0x70).
+
+        Asked again when the masking key is cut off by the end of a chunk.
+        """
+        ...
+
+    def payload_arrived(self, data: bytes) -> None:
+        """A part of the payload of the frame just begun, unmasked; only for frames that arrive in parts."""
+        ...
+
+
+def _violation(reason: str) -> ProtocolViolation:
+    return ProtocolViolation(CloseCode.PROTOCOL_ERROR, reason)
+
+
+class FrameDecoder:
+    """Bytes in, frames out, for one direction of one connection."""
+
+    __slots__ = ("_buffer", "_judge", "_masked", "_partial", "_position")
+
+    def __init__(self, judge: Judge, *, masked: bool) -> None:
+        self._judge = judge
+        self._masked = masked  # RFC 6455, 5.1: clients mask every frame, servers none
+        self._buffer: bytes = b""
+        self._position = 0
+        self._partial: _Partial | None = None
+
+    @property
+    def mid_frame(self) -> bool:
+        """Whether a frame has begun to arrive and isn't complete."""
+        return self._partial is not None or self._position < len(self._buffer)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that were fed and not looked at."""
+        return len(self._buffer) - self._position
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the network; `next_frame` looks at them."""
+        if self._position < len(self._buffer):
+            data = self._buffer[self._position :] + data
+        self._buffer = data
+        self._position = 0
+
+    def next_frame(self) -> Frame | None:
+        """Return the next complete frame, or None when more bytes are needed.
+
+        :raises ProtocolViolation: the bytes break the protocol; the decoder can't be used any more
+        """
+        if self._partial is not None:
+            return self._continue(self._partial)
+        buffer = self._buffer
+        start = self._position
+        available = len(buffer) - start
+        if available < 2:
+            if not available:
+                self._buffer, self._position = b"", 0  # an idle connection holds no chunk
+            return None
+        first = buffer[start]
+        second = buffer[start + 1]
+        # What the first two bytes tell is judged now: the rest of the header may never come.
+        opcode = OPCODES.get(first & 0x0F)
+        if opcode is None:
+            raise _violation(f"reserved opcode {first & 0x0F:#x}")
+        size = second & 0x7F
+        fin = first >= 0x80
+        if opcode >= 0x8:
+            if not fin:
+                raise _violation(f"fragmented {opcode.name} frame")
+            if size > MAX_CONTROL_PAYLOAD:
+                raise _violation(f"{opcode.name} frame longer than {MAX_CONTROL_PAYLOAD} bytes")
+        masked = second >= 0x80
+        if masked != self._masked:
+            raise _violation(
+                "frame from a client isn't masked"
+                if self._masked
+                else "frame from a server is masked"
+            )
+        position = start + 2
+        if size >= 126:
+            width = 2 if size == 126 else 8
+            if available < 2 + width:
+                return None
+            size = int.from_bytes(buffer[position : position + width], "big")
+            if size < 126 or (width == 8 and size < 0x1_0000):
+                raise _violation(f"length {size} isn't in its shortest form")
+            if size >= 1 << 63:
+                raise _violation("most significant bit of a 64-bit length is set")
+            position += width
+        self._judge.begin_frame(opcode, fin, first & 0x70, size)
+        key = None
+        if masked:
+            if len(buffer) < position + 4:
+                return None
+            key = buffer[position : position + 4]
+            position += 4
+        end = position + size
+        rsv1, rsv2, rsv3 = first & 0x40 != 0, first & 0x20 != 0, first & 0x10 != 0
+        if end <= len(buffer):
+            data = buffer[position:end]
+            self._position = end
+            if key is not None:
+                data = apply_mask(data, key)
+            return Frame(opcode, data, fin, rsv1, rsv2, rsv3)
+        self._position = position
+        self._partial = _Partial(opcode, fin, (rsv1, rsv2, rsv3), size, key, bytearray())
+        return self._continue(self._partial)
+
+    def _continue(self, partial: _Partial) -> Frame | None:
+        start = self._position
+        data = self._buffer[start : start + partial.size - len(partial.data)]
+        self._position = start + len(data)
+        if data:
+            if partial.key is not None:
+                data = apply_mask(data, partial.key, len(partial.data))
+            partial.data += data
+            self._judge.payload_arrived(data)
+        if len(partial.data) < partial.size:
+            return None
+        self._partial = None
+        return Frame(partial.opcode, bytes(partial.data), partial.fin, *partial.rsv)
+
+
+@dataclass(slots=True)
+class _Partial:
+    """A frame whose header is known and whose payload is still arriving."""
+
+    opcode: Opcode
+    fin: bool
+    rsv: tuple[bool, bool, bool]
+    size: int
+    key: bytes | None
+    data: bytearray

@@ -1,0 +1,251 @@
+"""HTTP header fields and the grammars of those that the handshake uses (RFC 9110, RFC 6455).
+
+Nothing else in the package splits a header. The parsers walk the text once, without regular
+expressions, so hostile input costs linear time. `Headers` refuses what must not reach the wire (line
+breaks, NUL), which makes every serialized message safe from header injection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Final, cast
+
+from ..exceptions import InvalidHeader
+
+__all__ = [
+    "ExtensionParameter",
+    "Headers",
+    "HeadersLike",
+    "build_extension",
+    "build_host",
+    "parse_extensions",
+    "parse_tokens",
+]
+
+ExtensionParameter = tuple[str, str | None]
+"""A name, and a value or None."""
+
+_TOKEN_CHARS: Final = frozenset(
+    "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)  # RFC 9110, 5.6.2
+
+
+def is_token(text: str) -> bool:
+    """Whether *text* is a token (RFC 9110, section 5.6.2)."""
+    return bool(text) and _TOKEN_CHARS.issuperset(text)
+
+
+class Headers(MutableMapping[str, str]):
+    """Header fields: a case-insensitive mapping that keeps order, case and repeated names.
+
+    ``headers[name]`` is the one value of that name, joined with ``", "`` where it was repeated (RFC
+    9110, section 5.3); `get_all` gives each. Assigning replaces; `add` adds a further field.
+
+    :raises ValueError: a name that isn't a token, a value with a line break, NUL or a character
+        beyond ISO-8859-1
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, *args: HeadersLike, **fields: str) -> None:
+        if len(args) > 1:
+            raise TypeError(f"Headers takes one positional argument, got {len(args)}")
+        self._fields: list[tuple[str, str]] = []
+        for given in (*args, fields):
+            for name, value in _pairs(given):
+                self.add(name, value)
+
+    def add(self, name: str, value: str) -> None:
+        """Add a field, whether or not there are others of that name."""
+        self._fields.append(_checked(name, value))
+
+    def get_all(self, name: str) -> list[str]:
+        """Return the values of all the fields of that name, in order."""
+        wanted = name.lower()
+        return [value for key, value in self._fields if key.lower() == wanted]
+
+    def raw_items(self) -> Iterator[tuple[str, str]]:
+        """Iterate over the fields as they stand, repeated names and all."""
+        return iter(tuple(self._fields))
+
+    def copy(self) -> Headers:
+        """Return a copy that can be changed on its own."""
+        return Headers(self)
+
+    def __getitem__(self, name: str) -> str:
+        values = self.get_all(name)
+        if not values:
+            raise KeyError(name)
+        return ", ".join(values)
+
+    def __setitem__(self, name: str, value: str) -> None:
+        field = _checked(name, value)  # before the old value is given up
+        self.pop(name, None)
+        self._fields.append(field)
+
+    def __delitem__(self, name: str) -> None:
+        wanted = name.lower()
+        remaining = [field for field in self._fields if field[0].lower() != wanted]
+        if len(remaining) == len(self._fields):
+            raise KeyError(name)
+        self._fields = remaining
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self.get_all(name))
+
+    def __iter__(self) -> Iterator[str]:
+        seen: dict[str, None] = dict.fromkeys(name.lower() for name, _ in self._fields)
+        return iter(seen)
+
+    def __len__(self) -> int:
+        return len({name.lower() for name, _ in self._fields})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Headers):
+            return NotImplemented
+        return self._normalized() == other._normalized()
+
+    __hash__ = None  # type: ignore[assignment]  # mutable, as every mapping that can change
+
+    def _normalized(self) -> dict[str, list[str]]:
+        return {name: self.get_all(name) for name in self}
+
+    def __repr__(self) -> str:
+        return f"Headers({self._fields!r})"
+
+    def serialize(self) -> bytes:
+        """Write the fields and the empty line after them."""
+        lines = [f"{name}: {value}\r\n" for name, value in self._fields]
+        return ("".join(lines) + "\r\n").encode("iso-8859-1")
+
+
+HeadersLike = Headers | Mapping[str, str] | Iterable[tuple[str, str]]
+"""What header fields may be given as."""
+
+
+def _checked(name: str, value: str) -> tuple[str, str]:
+    if not is_token(name):
+        raise ValueError(f"{name!r} isn't a valid header name")
+    for char in value:
+        if char in "\r\n\0" or char > "\xff":
+            raise ValueError(f"header {name} can't have the value {value!r}: it has {char!r}")
+    return name, value.strip(" \t")
+
+
+def _pairs(given: HeadersLike) -> Iterable[tuple[str, str]]:
+    if isinstance(given, Headers):
+        return given.raw_items()
+    if isinstance(given, Mapping):
+        return cast("Mapping[str, str]", given).items()
+    return given
+
+
+def build_host(host: str, port: int, *, secure: bool) -> str:
+    """Write a Host header (RFC 9110, section 7.2): brackets for IPv6, no port where it's the default."""
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port == (443 if secure else 80) else f"{shown}:{port}"
+
+
+def parse_tokens(name: str, values: Sequence[str]) -> list[str]:
+    """Read comma-separated tokens (Connection, Sec-WebSocket-Protocol) out of all fields of *name*.
+
+    :raises InvalidHeader: anything but tokens
+    """
+    tokens: list[str] = []
+    for value in values:
+        for part in value.split(","):
+            token = part.strip(" \t")
+            if not token:
+                continue  # RFC 9110, 5.6.1.2: empty elements are to be ignored
+            if not is_token(token):
+                raise InvalidHeader(name, value, f"{token!r} isn't a token")
+            tokens.append(token)
+    return tokens
+
+
+def build_extension(name: str, params: Sequence[ExtensionParameter]) -> str:
+    """Write one element of a Sec-WebSocket-Extensions header (RFC 6455, section 9.1)."""
+    parts = [name, *(key if value is None else f"{key}={value}" for key, value in params)]
+    for part in (name, *(text for param in params for text in param if text is not None)):
+        if not is_token(part):
+            raise ValueError(f"{part!r} in extension {name!r} isn't a token")
+    return "; ".join(parts)
+
+
+def parse_extensions(values: Sequence[str]) -> list[tuple[str, list[ExtensionParameter]]]:
+    """Read Sec-WebSocket-Extensions fields (RFC 6455, section 9.1).
+
+    :raises InvalidHeader: they don't follow the grammar
+    """
+    found: list[tuple[str, list[ExtensionParameter]]] = []
+    for value in values:
+        found.extend(_ExtensionScanner(value).extensions())
+    return found
+
+
+class _ExtensionScanner:
+    """Walks one header value; each method consumes what it's named for."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.position = 0
+
+    def extensions(self) -> Iterator[tuple[str, list[ExtensionParameter]]]:
+        while True:
+            while self._take(","):
+                pass
+            if self._at_end():
+                return
+            name = self._token()
+            params: list[ExtensionParameter] = []
+            while self._take(";"):
+                key = self._token()
+                params.append((key, self._value() if self._take("=") else None))
+            yield name, params
+            if not self._at_end() and not self._take(","):
+                raise self._error("a comma or semicolon was expected")
+
+    def _error(self, reason: str) -> InvalidHeader:
+        return InvalidHeader(
+            "Sec-WebSocket-Extensions", self.text, f"{reason} at position {self.position}"
+        )
+
+    def _skip_space(self) -> None:
+        while self.position < len(self.text) and self.text[self.position] in " \t":
+            self.position += 1
+
+    def _at_end(self) -> bool:
+        self._skip_space()
+        return self.position == len(self.text)
+
+    def _take(self, char: str) -> bool:
+        self._skip_space()
+        if self.text[self.position : self.position + 1] != char:
+            return False
+        self.position += 1
+        return True
+
+    def _token(self) -> str:
+        self._skip_space()
+        start = self.position
+        while self.position < len(self.text) and self.text[self.position] in _TOKEN_CHARS:
+            self.position += 1
+        if start == self.position:
+            raise self._error("a token was expected")
+        return self.text[start : self.position]
+
+    def _value(self) -> str:
+        if not self._take('"'):
+            return self._token()
+        # A quoted value must be a token once unquoted (RFC 6455, 9.1), escapes included.
+        chars: list[str] = []
+        while self.position < len(self.text) and self.text[self.position] != '"':
+            if self.text[self.position] == "\\":
+                self.position += 1
+            chars.append(self.text[self.position : self.position + 1])
+            self.position += 1
+        self.position += 1
+        value = "".join(chars)
+        if self.position > len(self.text) or not is_token(value):
+            raise self._error("a quoted token was expected")
+        return value

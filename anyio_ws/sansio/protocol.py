@@ -1,0 +1,532 @@
+"""The Sans-I/O connection: decoder, assembler and state, put in order.
+
+How input runs: `receive_data` feeds the decoder and takes frames out until it needs more bytes. A
+violation by the peer is never raised to the caller; it fails the connection (`fail`) and becomes the
+cause of `close_exc`. After a Close frame or a failure, input is dropped.
+
+Two switches are for those who drive the protocol on behalf of an application that may be slow, both
+off by default:
+
+* `budget` and `max_events` stop `receive_data` in the middle of its input once what it produced
+  reaches so many bytes or events (64 KiB of compressed input can be 63 MiB of messages). The raw rest
+  is kept; `input_pending` tells, and ``receive_data(b"")`` goes on.
+* `hold_failures` keeps a violation back, so that the application can see and answer what came before
+  it: `failure_held` tells, `release_failure` fails the connection.
+
+The end of the stream takes its place behind input that is pending.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Final, cast
+
+from ..exceptions import (
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    ProtocolError,
+    ProtocolViolation,
+)
+from .extensions.base import Extension
+from .frames import (
+    OK_CLOSE_CODES,
+    BytesLike,
+    Close,
+    CloseCode,
+    Frame,
+    FrameDecoder,
+    Opcode,
+)
+from .http import Request, Response
+from .masking import masking_key
+from .messages import Fragment, MessageAssembler
+from .state import ConnectionState, Side, State, Trigger
+
+__all__ = ["SEND_EOF", "Event", "LoggerLike", "Message", "Protocol"]
+
+LoggerLike = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+Event = Request | Response | Frame
+"""What `Protocol.events_received` gives."""
+
+Message = str | bytes | Fragment | Frame
+"""What `Protocol.messages_received` gives: whole messages, fragments, and control frames."""
+
+SEND_EOF: Final = b""
+"""In what `Protocol.data_to_send` returns: half-close the TCP connection."""
+
+EVENT_OVERHEAD: Final = 128
+"""Bytes that an event is charged beyond its payload, for the objects that carry it."""
+
+
+class Protocol:
+    """A WebSocket connection without I/O.
+
+    :param side: which end this is
+    :param state: the state to begin with
+    :param max_size: bytes that an incoming message may have; None disables the limit
+    :param logger: defaults to ``anyio_ws.client`` or ``anyio_ws.server``
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        *,
+        state: State = State.OPEN,
+        max_size: int | None = 2**20,
+        logger: LoggerLike | None = None,
+    ) -> None:
+        self.id: uuid.UUID = uuid.uuid4()
+        """Tells connections apart, in logs for example."""
+        self.logger: LoggerLike = logger or logging.getLogger(f"anyio_ws.{side.name.lower()}")
+        """Frames are logged here at DEBUG."""
+        self.side = side
+        self.subprotocol: str | None = None
+        """What the handshake negotiated."""
+        self.handshake_exc: Exception | None = None
+        """Why the opening handshake failed; None if it didn't."""
+        self.budget: int | None = None
+        """Bytes that one call of `receive_data` may produce; None for no limit."""
+        self.max_events: int | None = None
+        """Events or messages that one call of `receive_data` may produce; None for no limit."""
+        self.hold_failures = False
+        """Whether a violation waits for `release_failure`."""
+        self.masking_key: Callable[[], bytes] = masking_key
+        """Where a client's masking keys come from."""
+
+        self._debug = self.logger.isEnabledFor(logging.DEBUG)
+        self._state = ConnectionState(state)
+        self._max_size = max_size
+        self._extensions: tuple[Extension, ...] = ()
+        self._set_extensions(())
+        # After a Close frame or a failure, input means nothing.
+        self._discarding = state is State.CLOSED
+        self._eof_received = False
+        self._eof_pending = False
+        self._eof_sent = False
+        self._held_failure: ProtocolViolation | None = None
+        self._failure: Exception | None = None
+        self._close_rcvd: Close | None = None
+        self._close_sent: Close | None = None
+        self._rcvd_then_sent: bool | None = None
+        self._sending: Opcode | None = None  # of the fragmented message that is being sent
+        self._events: list[Event] = []
+        self._messages: list[Message] | None = None
+        self._produced = self._produced_events = 0  # by the present call of receive_data
+        self._stopped = False  # in the middle of the input, by the budget
+        self._writes: list[bytes] = []
+        self._pong_at: int | None = None  # where an automatic Pong waits in _writes
+
+    # What is known about the connection.
+
+    @property
+    def state(self) -> State:
+        """The state of the connection (RFC 6455, sections 4.1, 4.2, 7.1.3 and 7.1.4)."""
+        return self._state.current
+
+    @property
+    def extensions(self) -> tuple[Extension, ...]:
+        """The extensions that the handshake negotiated."""
+        return self._extensions
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code received; 1006 if the connection ended without; None before it is closed."""
+        if self.state is not State.CLOSED:
+            return None
+        return CloseCode.ABNORMAL_CLOSURE if self._close_rcvd is None else self._close_rcvd.code
+
+    @property
+    def close_reason(self) -> str | None:
+        """The close reason received; None before the connection is closed."""
+        if self.state is not State.CLOSED:
+            return None
+        return "" if self._close_rcvd is None else self._close_rcvd.reason
+
+    @property
+    def close_rcvd(self) -> Close | None:
+        """The Close frame received, if there was one."""
+        return self._close_rcvd
+
+    @property
+    def close_sent(self) -> Close | None:
+        """The Close frame sent, if there was one."""
+        return self._close_sent
+
+    @property
+    def close_exc(self) -> ConnectionClosed:
+        """The exception for whoever tries to use the closed connection, made anew each time.
+
+        :raises AssertionError: the connection isn't closed: codes aren't known before
+        """
+        assert self.state is State.CLOSED, "the connection isn't closed yet"
+        return self.closing_exc
+
+    @property
+    def closing_exc(self) -> ConnectionClosed:
+        """As `close_exc`, but from what is known so far.
+
+        Nothing of it changes any more once `input_over` is true.
+        """
+        rcvd, sent = self._close_rcvd, self._close_sent
+        normal = sent is not None and sent.code in OK_CLOSE_CODES
+        if rcvd is not None:
+            normal = normal and rcvd.code in OK_CLOSE_CODES
+        elif self.input_over:
+            normal = False
+        exc = (ConnectionClosedOK if normal else ConnectionClosedError)(
+            rcvd, sent, self._rcvd_then_sent
+        )
+        exc.__cause__ = self._failure or self.handshake_exc
+        return exc
+
+    def close_expected(self) -> bool:
+        """Whether the peer should end the TCP connection soon.
+
+        If so, close it after a short timeout in case the peer doesn't. Ask after any of the
+        ``receive_...`` and ``send_...`` methods and `fail`.
+        """
+        if self.state is State.CONNECTING:
+            return self._eof_sent  # that is, if the handshake failed
+        # Who sent a Close frame, or failed the connection, waits for the other's Close frame or, once
+        # both were exchanged, for the end of the stream (RFC 6455, 7.1.1).
+        return self.state is State.CLOSING
+
+    # Input.
+
+    def receive_data(self, data: BytesLike) -> None:
+        """Take bytes from the network.
+
+        Afterwards `data_to_send` and `events_received` may have something. Bytes that break the
+        protocol fail the connection; they raise nothing.
+
+        :raises EOFError: `receive_eof` was called
+        """
+        if self._eof_received and (data or not self.input_pending):
+            raise EOFError("data after the end of the stream")
+        self._receive(_as_bytes(data))
+
+    def receive_eof(self) -> None:
+        """Learn that the peer's stream ended. Calling it again does nothing.
+
+        Afterwards `data_to_send` returns ``[b""]`` or ``[]``; there are no further events, unless
+        input is pending.
+        """
+        if not self._eof_received:
+            self._eof_received = True
+            self._eof_pending = True
+            self._end_if_drained()
+
+    @property
+    def input_pending(self) -> bool:
+        """Whether ``receive_data(b"")`` would find input that was held back by `budget`."""
+        return self._stopped and not self._discarding
+
+    @property
+    def input_over(self) -> bool:
+        """Whether nothing more will be received: after a Close frame, a failure or the end."""
+        return self._discarding
+
+    @property
+    def failure_held(self) -> bool:
+        """Whether a violation waits for `release_failure`."""
+        return self._held_failure is not None
+
+    def release_failure(self) -> None:
+        """Let a violation that was held back fail the connection now."""
+        violation, self._held_failure = self._held_failure, None
+        if violation is not None:
+            self._fail_for(violation)
+            self._end_if_drained()
+
+    def events_received(self) -> list[Event]:
+        """Fetch what was received since the last call: a Request or Response, then frames."""
+        events, self._events = self._events, []
+        return events
+
+    # Output.
+
+    def send_continuation(self, data: BytesLike, fin: bool) -> None:
+        """Send a Continuation frame (RFC 6455, section 5.6).
+
+        :param data: more of what the first frame has
+        :param fin: whether it's the last frame of the message
+        :raises ProtocolError: no fragmented message is being sent, or the connection isn't open
+        """
+        self._require_open()
+        if self._sending is None:
+            raise ProtocolError("continuation frame without a fragmented message to continue")
+        self._send_data(Opcode.CONT, data, fin)
+
+    def send_text(self, data: BytesLike, fin: bool = True) -> None:
+        """Send a Text frame (RFC 6455, section 5.6).
+
+        :param data: text, encoded as UTF-8
+        :param fin: False if it's the first frame of a fragmented message
+        :raises ProtocolError: a fragmented message is being sent, or the connection isn't open
+        """
+        self._start_message(Opcode.TEXT)
+        self._send_data(Opcode.TEXT, data, fin)
+
+    def send_binary(self, data: BytesLike, fin: bool = True) -> None:
+        """Send a Binary frame (RFC 6455, section 5.6).
+
+        :param fin: False if it's the first frame of a fragmented message
+        :raises ProtocolError: a fragmented message is being sent, or the connection isn't open
+        """
+        self._start_message(Opcode.BINARY)
+        self._send_data(Opcode.BINARY, data, fin)
+
+    def send_close(
+        self, code: int | None = None, reason: str = "", *, cut_short: bool = False
+    ) -> None:
+        """Send a Close frame (RFC 6455, section 5.5.1); nothing can be sent after it.
+
+        :param cut_short: also in the middle of a fragmented message, which then never ends
+        :raises ProtocolError: a fragmented message is being sent, the code isn't valid, there is a
+            reason without a code, or the connection isn't open
+        :raises ValueError: the reason is longer than 123 bytes in UTF-8
+        """
+        self._require_open()
+        if self._sending is not None and not cut_short:
+            raise ProtocolError("close frame while a fragmented message is being sent")
+        if code == CloseCode.NO_STATUS_RCVD:
+            raise ProtocolError(f"invalid close code {code}")
+        self._send_close(Close(CloseCode.NO_STATUS_RCVD if code is None else code, reason))
+
+    def send_ping(self, data: BytesLike) -> None:
+        """Send a Ping frame (RFC 6455, section 5.5.2).
+
+        :raises ProtocolError: the connection isn't open
+        :raises ValueError: more than 125 bytes
+        """
+        self._require_open()
+        self._write_frame(Frame(Opcode.PING, _as_bytes(data)))
+
+    def send_pong(self, data: BytesLike) -> None:
+        """Send a Pong frame (RFC 6455, section 5.5.3).
+
+        :raises ProtocolError: the connection isn't open
+        :raises ValueError: more than 125 bytes
+        """
+        self._require_open()
+        self._write_frame(Frame(Opcode.PONG, _as_bytes(data)))
+
+    def fail(self, code: int, reason: str = "") -> None:
+        """Fail the connection (RFC 6455, section 7.1.7): send a Close frame, take no more input.
+
+        With 1006 no Close frame is sent. A server half-closes at once; a client lets the server. When
+        the connection is closing or closed there is no Close frame to send any more.
+
+        :raises ProtocolError: the code isn't valid, or the handshake isn't over (reject it instead)
+        :raises ValueError: the reason is longer than 123 bytes in UTF-8
+        """
+        if self.state is State.CONNECTING:
+            raise ProtocolError("can't fail a connection that is CONNECTING: reject the handshake")
+        if code != CloseCode.ABNORMAL_CLOSURE:
+            close = Close(code, reason)
+            close.serialize()
+            if code == CloseCode.NO_STATUS_RCVD:
+                raise ProtocolError(f"invalid close code {code}")
+            if self.state is State.OPEN:
+                self._send_close(close)
+        elif self.state is State.OPEN:
+            self._state.process(Trigger.FAILED)
+        if self.side is Side.SERVER:
+            self._send_eof()
+        self._discarding = True
+        self._end_if_drained()  # input that was pending is no longer
+
+    def data_to_send(self) -> list[bytes]:
+        """Fetch what is to be written to the network, in order; b"" (`SEND_EOF`): half-close it."""
+        writes, self._writes = self._writes, []
+        self._pong_at = None
+        return writes
+
+    # For those who want messages instead of frames.
+
+    def collect_messages(self) -> None:
+        """From now on gather messages, for `messages_received`, and no events for frames."""
+        if self._messages is None:
+            self._messages = []
+
+    def messages_received(self) -> list[Message]:
+        """Fetch what was received since the last call, after `collect_messages`.
+
+        A message that came in one frame is a plain `str` or `bytes`; a fragmented one comes as a
+        `Fragment` for each frame; Ping, Pong and Close as a `Frame`.
+        """
+        assert self._messages is not None, "collect_messages() wasn't called"
+        messages, self._messages = self._messages, []
+        return messages
+
+    # Input, inside.
+
+    def _set_extensions(self, extensions: Sequence[Extension]) -> None:
+        self._extensions = tuple(extensions)
+        self._assembler = MessageAssembler(max_size=self._max_size, extensions=extensions)
+        self._decoder = FrameDecoder(self._assembler, masked=self.side is Side.SERVER)
+
+    def _receive(self, data: bytes) -> None:
+        """Take *data* in the present phase; the handshake overrides this until it is over."""
+        self._receive_frames(data)
+
+    def _receive_frames(self, data: bytes) -> None:
+        if self._discarding or self._held_failure is not None:
+            return
+        decoder = self._decoder
+        if data:
+            decoder.feed(data)
+        self._produced = self._produced_events = 0
+        self._stopped = False
+        try:
+            while not self._discarding:
+                if self._over_budget:
+                    self._stopped = decoder.unread > 0
+                    break
+                frame = decoder.next_frame()
+                if frame is None:
+                    break
+                self._receive_frame(frame)
+        except ProtocolViolation as violation:
+            if self.hold_failures:
+                self._held_failure = violation
+            else:
+                self._fail_for(violation)
+        self._end_if_drained()
+
+    @property
+    def _over_budget(self) -> bool:
+        if self.budget is not None and self._produced >= self.budget:
+            return True
+        return self.max_events is not None and self._produced_events >= self.max_events
+
+    def _receive_frame(self, frame: Frame) -> None:
+        opcode = frame.opcode
+        if opcode < 0x8:
+            frame, content = self._assembler.end_frame(frame)
+            if self._debug:
+                self.logger.debug("< %s", frame)
+            if self._messages is not None:
+                whole = frame.fin and opcode is not Opcode.CONT
+                self._messages.append(content if whole else Fragment(content, frame.fin))
+        else:
+            if self._debug:  # before the answer to it is logged
+                self.logger.debug("< %s", frame)
+            if opcode is Opcode.PING:
+                self._answer_ping(frame.data)
+            elif opcode is Opcode.CLOSE:
+                self._receive_close(Close.parse(frame.data))
+            if self._messages is not None:
+                self._messages.append(frame)
+        if self._messages is None:
+            self._events.append(frame)
+        self._produced += len(frame.data) + EVENT_OVERHEAD
+        self._produced_events += 1
+
+    def _answer_ping(self, data: bytes) -> None:
+        # After our Close frame nothing more may follow. Before it, only the latest of several pings
+        # needs an answer (RFC 6455, 5.5.3), so a flood of them costs one Pong.
+        if self.state is not State.OPEN:
+            return
+        if self._pong_at is None:
+            self._pong_at = len(self._writes)
+            self._write_frame(Frame(Opcode.PONG, data))
+        else:
+            self._writes[self._pong_at] = self._serialize(Frame(Opcode.PONG, data))
+
+    def _receive_close(self, close: Close) -> None:
+        self._close_rcvd = close
+        if self.state is State.OPEN:
+            # RFC 6455, 5.5.1: answer with a Close frame, typically echoing the status code. A message
+            # that we were sending in fragments is cut short.
+            self._send_close(close)
+        elif self._close_sent is not None:
+            self._rcvd_then_sent = False
+        if self.side is Side.SERVER:
+            self._send_eof()  # RFC 6455, 7.1.1: the server closes the TCP connection first
+        self._discarding = True
+
+    def _fail_for(self, violation: ProtocolViolation) -> None:
+        self._failure = violation
+        self.logger.debug("! failing the connection: %s", violation)
+        self.fail(violation.code, _shortened(violation.reason))
+
+    def _end_if_drained(self) -> None:
+        """Let the end of the stream take effect, when nothing that came before it is pending."""
+        if not self._eof_pending or self._held_failure is not None or self.input_pending:
+            return
+        self._eof_pending = False
+        self._receive_end()
+
+    def _receive_end(self) -> None:
+        """The stream ended; the handshake overrides this until it is over."""
+        if self.state is not State.CONNECTING and not self._discarding:
+            self._failure = EOFError(
+                "the stream ended in the middle of a frame"
+                if self._decoder.mid_frame
+                else "the stream ended without a close frame"
+            )
+        self._send_eof()
+        self._discarding = True
+        if self.state is not State.CLOSED:  # one that was made closed stays so
+            self._state.process(Trigger.EOF)
+
+    # Output, inside.
+
+    def _require_open(self) -> None:
+        if self.state is not State.OPEN:
+            raise ProtocolError(f"can't send: the connection is {self.state.name}")
+
+    def _start_message(self, opcode: Opcode) -> None:
+        self._require_open()
+        if self._sending is not None:
+            raise ProtocolError(
+                f"{opcode.name} frame inside a fragmented {self._sending.name} message"
+            )
+
+    def _send_data(self, opcode: Opcode, data: BytesLike, fin: bool) -> None:
+        frame = Frame(opcode, _as_bytes(data), fin)
+        if fin:
+            self._sending = None
+        elif opcode is not Opcode.CONT:
+            self._sending = opcode
+        for extension in self._extensions:
+            frame = extension.encode(frame)
+        self._write_frame(frame)
+
+    def _send_close(self, close: Close) -> None:
+        self._write_frame(Frame(Opcode.CLOSE, close.serialize()))
+        self._close_sent = close
+        if self._close_rcvd is not None:
+            self._rcvd_then_sent = True
+        self._state.process(Trigger.CLOSE_SENT)
+
+    def _serialize(self, frame: Frame) -> bytes:
+        if self._debug:
+            self.logger.debug("> %s", frame)
+        return frame.serialize(self.masking_key() if self.side is Side.CLIENT else None)
+
+    def _write_frame(self, frame: Frame) -> None:
+        self._writes.append(self._serialize(frame))
+
+    def _send_eof(self) -> None:
+        if not self._eof_sent:
+            self._eof_sent = True
+            self._writes.append(SEND_EOF)
+
+
+def _as_bytes(data: object) -> bytes:
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, bytearray | memoryview):
+        return bytes(cast("bytearray | memoryview[int]", data))
+    raise TypeError(f"bytes, bytearray or memoryview expected, not {type(data).__name__}")
+
+
+def _shortened(reason: str) -> str:
+    """Cut *reason* to what fits into a Close frame."""
+    return reason.encode()[:123].decode(errors="ignore")

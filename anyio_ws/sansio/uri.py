@@ -1,0 +1,102 @@
+"""WebSocket URIs (RFC 6455, section 3). Nothing else in the package splits a URL."""
+
+from __future__ import annotations
+
+import urllib.parse
+from dataclasses import dataclass
+
+from ..exceptions import InvalidURI
+from .headers import build_host
+
+__all__ = ["WebSocketURI", "parse_uri", "same_origin"]
+
+# What may stand in a path or query as it is: RFC 3986's reserved and unreserved characters, and "%"
+# for what is escaped already.
+_SAFE = "/?:@!$&'()*+,;=-._~%[]"
+
+_NOT_IN_A_HOST = frozenset('"<>\\^`{|}%')
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketURI:
+    """The parts of a ``ws://`` or ``wss://`` URI."""
+
+    secure: bool
+    host: str
+    port: int
+    path: str
+    query: str
+    username: str | None = None
+    password: str | None = None
+
+    @property
+    def resource_name(self) -> str:
+        """What is asked for in the request line: path and query."""
+        return f"{self.path or '/'}?{self.query}" if self.query else self.path or "/"
+
+    @property
+    def host_header(self) -> str:
+        """The value of the Host header."""
+        return build_host(self.host, self.port, secure=self.secure)
+
+
+def parse_uri(uri: str) -> WebSocketURI:
+    """Split a WebSocket URI; an IRI is converted (RFC 3987): the host to IDNA, the rest to UTF-8.
+
+    :raises InvalidURI: the scheme isn't ws or wss, there's no host, the port is no port, there's a
+        fragment, or the host can't be encoded
+    """
+    for char in uri:
+        if char <= " " or char == "\x7f":
+            raise InvalidURI(uri, f"it contains {char!r}")
+    try:
+        uri.encode()  # a lone surrogate can't be
+        parts = urllib.parse.urlsplit(uri)
+        port = parts.port
+    except ValueError as exc:
+        raise InvalidURI(uri, str(exc)) from exc
+    if parts.scheme not in ("ws", "wss"):
+        raise InvalidURI(uri, "the scheme must be ws or wss")
+    if not parts.hostname:
+        raise InvalidURI(uri, "there is no host")
+    if "#" in uri:
+        raise InvalidURI(uri, "a fragment isn't allowed (RFC 6455, section 3)")
+    host = parts.hostname
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode()
+        except UnicodeError as exc:
+            raise InvalidURI(uri, f"the host can't be encoded: {exc}") from exc
+    if not _NOT_IN_A_HOST.isdisjoint(host):
+        raise InvalidURI(uri, f"{host!r} isn't a host")
+    if parts.username is not None and parts.password is None:
+        raise InvalidURI(uri, "there is a user name without a password")
+    secure = parts.scheme == "wss"
+    return WebSocketURI(
+        secure=secure,
+        host=host,
+        port=(443 if secure else 80) if port is None else port,
+        path=urllib.parse.quote(parts.path, safe=_SAFE),
+        query=urllib.parse.quote(parts.query, safe=_SAFE),
+        username=None if parts.username is None else urllib.parse.unquote(parts.username),
+        password=None if parts.password is None else urllib.parse.unquote(parts.password),
+    )
+
+
+def same_origin(origin: str, host: str) -> bool:
+    """Whether the values of an Origin and a Host header name the same host and port.
+
+    A port that isn't given is the default of the origin's scheme: behind a proxy that ends TLS, the
+    scheme of our own connection says nothing.
+    """
+    try:
+        theirs = urllib.parse.urlsplit(origin)
+        ours = urllib.parse.urlsplit(f"//{host}")
+        default = {"http": 80, "https": 443}.get(theirs.scheme)
+        return (
+            default is not None
+            and theirs.hostname == ours.hostname is not None
+            and (theirs.port or default) == (ours.port or default)
+        )
+    except ValueError:
+        return False

@@ -1,0 +1,333 @@
+"""What the tests of the Sans-I/O core share: a wire format of their own, and ways to cut input.
+
+Frames are written and read here without the package's codec, so that a mistake in it can't hide by
+being made twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from anyio_ws.exceptions import NegotiationError, ProtocolViolation
+from anyio_ws.sansio import (
+    ClientExtensionFactory,
+    Event,
+    Extension,
+    Frame,
+    Message,
+    Opcode,
+    Protocol,
+    ServerExtensionFactory,
+    Side,
+    State,
+)
+from anyio_ws.sansio.headers import ExtensionParameter
+
+KEY = bytes.fromhex("37fa213d")  # the masking key of the RFC's examples
+
+CONT, TEXT, BINARY, CLOSE, PING, PONG = Opcode
+
+SIDES = [Side.SERVER, Side.CLIENT]
+
+
+# -- frames, written and read by hand
+
+
+class Raw(NamedTuple):
+    """A frame as it stands on the wire, legal or not."""
+
+    opcode: int
+    payload: bytes = b""
+    fin: bool = True
+    rsv: int = 0
+    masked: bool | None = None
+    """None: as the receiving side demands."""
+    width: int | None = None
+    """Bytes of the extended length, 0, 2 or 8; None: the fewest."""
+
+    def wire(self, *, masked: bool, key: bytes = KEY) -> bytes:
+        if self.masked is not None:
+            masked = self.masked
+        size = len(self.payload)
+        width = self.width
+        if width is None:
+            width = 0 if size < 126 else 2 if size < 65536 else 8
+        short = {0: size, 2: 126, 8: 127}[width]
+        head = bytes([self.fin << 7 | self.rsv | self.opcode, masked << 7 | short])
+        head += size.to_bytes(width, "big") if width else b""
+        return head + key + xor(self.payload, key) if masked else head + self.payload
+
+
+def xor(data: bytes, key: bytes) -> bytes:
+    return bytes(byte ^ key[i % 4] for i, byte in enumerate(data))
+
+
+def text(data: str | bytes, *, fin: bool = True) -> Raw:
+    return Raw(TEXT, data.encode() if isinstance(data, str) else data, fin)
+
+
+def binary(data: bytes, *, fin: bool = True) -> Raw:
+    return Raw(BINARY, data, fin)
+
+
+def more(data: str | bytes, *, fin: bool) -> Raw:
+    """A Continuation frame."""
+    return Raw(CONT, data.encode() if isinstance(data, str) else data, fin)
+
+
+def ping(data: bytes = b"") -> Raw:
+    return Raw(PING, data)
+
+
+def pong(data: bytes = b"") -> Raw:
+    return Raw(PONG, data)
+
+
+def close(code: int | None = None, reason: str | bytes = b"") -> Raw:
+    reason = reason.encode() if isinstance(reason, str) else reason
+    return Raw(CLOSE, b"" if code is None else code.to_bytes(2, "big") + reason)
+
+
+def to(side: Side, *frames: Raw) -> bytes:
+    """Write frames as the peer of *side* does: masked for a server."""
+    return b"".join(frame.wire(masked=side is Side.SERVER) for frame in frames)
+
+
+def read_wire(data: bytes, *, masked: bool) -> list[Raw]:
+    """Read whole frames that the side which masks, or doesn't, has written."""
+    frames = []
+    while data:
+        first, second = data[0], data[1]
+        assert second >= 0x80 if masked else second < 0x80, "masking"
+        width = {126: 2, 127: 8}.get(second & 0x7F, 0)
+        size = int.from_bytes(data[2 : 2 + width], "big") if width else second & 0x7F
+        data = data[2 + width :]
+        key, data = (data[:4], data[4:]) if masked else (bytes(4), data)
+        assert len(data) >= size, "incomplete frame"
+        frames.append(Raw(first & 0x0F, xor(data[:size], key), first >= 0x80, first & 0x70))
+        data = data[size:]
+    return frames
+
+
+class Written(NamedTuple):
+    """What a protocol wants on the network."""
+
+    frames: list[Raw]
+    eof: bool
+
+
+def written(protocol: Protocol) -> Written:
+    writes = protocol.data_to_send()
+    eof = b"" in writes
+    assert b"" not in writes[:-1], "something follows the end of the stream"
+    return Written(read_wire(b"".join(writes), masked=protocol.side is Side.CLIENT), eof)
+
+
+def event(raw: Raw) -> Frame:
+    """The event that a frame received gives."""
+    rsv1, rsv2, rsv3 = raw.rsv & 0x40 != 0, raw.rsv & 0x20 != 0, raw.rsv & 0x10 != 0
+    return Frame(Opcode(raw.opcode), raw.payload, raw.fin, rsv1, rsv2, rsv3)
+
+
+# -- input, cut in every way that matters
+
+Split = Callable[[bytes], Iterator[bytes]]
+
+
+def whole(data: bytes) -> Iterator[bytes]:
+    yield data
+
+
+def byte_by_byte(data: bytes) -> Iterator[bytes]:
+    for i in range(len(data)):
+        yield data[i : i + 1]
+
+
+def in_sevens(data: bytes) -> Iterator[bytes]:
+    """Cuts that fall elsewhere in each frame."""
+    for i in range(0, len(data), 7):
+        yield data[i : i + 7]
+
+
+SPLITS: list[Split] = [whole, byte_by_byte, in_sevens]
+
+
+def feed(protocol: Protocol, data: bytes, split: Split = whole) -> None:
+    for piece in split(data):
+        protocol.receive_data(piece)
+
+
+def drain(protocol: Protocol, data: bytes) -> None:
+    """Feed *data* to a protocol with a budget, and go on until nothing is pending."""
+    protocol.receive_data(data)
+    while protocol.input_pending:
+        protocol.receive_data(b"")
+
+
+class Outcome(NamedTuple):
+    """Everything that can be seen of a connection from outside."""
+
+    events: list[Event]
+    messages: list[Message]
+    writes: bytes
+    eof: bool
+    state: State
+    close_code: int | None
+    close_reason: str | None
+    cause: str | None
+    close_expected: bool
+
+
+def outcome(protocol: Protocol, *, messages: bool = False) -> Outcome:
+    writes = protocol.data_to_send()
+    assert writes.count(b"") <= 1
+    assert b"" not in writes[:-1]
+    cause = protocol.close_exc.__cause__ if protocol.state is State.CLOSED else None
+    return Outcome(
+        protocol.events_received(),
+        protocol.messages_received() if messages else [],
+        b"".join(writes),
+        b"" in writes,
+        protocol.state,
+        protocol.close_code,
+        protocol.close_reason,
+        None if cause is None else f"{type(cause).__name__}: {cause}",
+        protocol.close_expected(),
+    )
+
+
+def connection(
+    side: Side, *, max_size: int | None = 2**20, extensions: Sequence[Extension] = ()
+) -> Protocol:
+    """An open connection whose masking key is known."""
+    protocol = Protocol(side, max_size=max_size)
+    protocol.masking_key = lambda: KEY
+    if extensions:
+        protocol._set_extensions(extensions)
+    return protocol
+
+
+def state_of(protocol: Protocol) -> State:
+    """The state, asked anew: type checkers hold what they saw last for what it still is."""
+    return protocol.state
+
+
+# -- HTTP, read by hand
+
+
+class Head(NamedTuple):
+    first_line: str
+    fields: dict[str, list[str]]
+    body: bytes
+
+
+def read_http(data: bytes) -> Head:
+    head, _, body = data.partition(b"\r\n\r\n")
+    first_line, *lines = head.decode("iso-8859-1").split("\r\n")
+    fields: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        fields.setdefault(name.lower(), []).append(value)
+    return Head(first_line, fields, body)
+
+
+# -- extensions
+
+
+class Suffix(Extension):
+    """Appends a byte to every data frame, and says so with one of the reserved bits."""
+
+    def __init__(self, name: str, suffix: bytes, rsv: int) -> None:
+        self.name = name
+        self.suffix = suffix
+        self.rsv = rsv
+
+    def _flag(self, frame: Frame, on: bool) -> Frame:
+        match self.rsv:
+            case 0x40:
+                return frame._replace(rsv1=on)
+            case 0x20:
+                return frame._replace(rsv2=on)
+            case _:
+                return frame._replace(rsv3=on)
+
+    def decode(self, frame: Frame, *, max_size: int | None) -> Frame:
+        bits = frame.rsv1 << 6 | frame.rsv2 << 5 | frame.rsv3 << 4
+        if not bits & self.rsv:
+            return frame
+        if not frame.data.endswith(self.suffix):
+            raise ProtocolViolation(1002, f"{self.name} didn't find its suffix")
+        return self._flag(frame._replace(data=frame.data.removesuffix(self.suffix)), False)
+
+    def encode(self, frame: Frame) -> Frame:
+        return self._flag(frame._replace(data=frame.data + self.suffix), True)
+
+
+class Swell(Extension):
+    """Repeats the payload of a marked frame ten times, up to the room that it is given."""
+
+    name = "x-swell"
+    rsv = 0x40
+
+    def __init__(self, *, obedient: bool = True) -> None:
+        self.obedient = obedient
+        self.room: list[int | None] = []
+
+    def decode(self, frame: Frame, *, max_size: int | None) -> Frame:
+        self.room.append(max_size)
+        if not frame.rsv1:
+            return frame
+        data = frame.data * 10
+        if self.obedient and max_size is not None and len(data) > max_size:
+            raise ProtocolViolation(1009, "swollen beyond the limit")
+        return frame._replace(data=data, rsv1=False)
+
+    def encode(self, frame: Frame) -> Frame:
+        return frame
+
+
+class ClientFactory(ClientExtensionFactory):
+    """Offers what it is told, and accepts anything or nothing."""
+
+    def __init__(
+        self,
+        extension: Extension,
+        params: Sequence[ExtensionParameter] = (),
+        *,
+        refuses: bool = False,
+    ) -> None:
+        self.name = extension.name
+        self.extension = extension
+        self.params = params
+        self.refuses = refuses
+        self.seen: list[tuple[list[ExtensionParameter], list[Extension]]] = []
+
+    def get_request_params(self) -> Sequence[ExtensionParameter]:
+        return self.params
+
+    def process_response_params(
+        self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
+    ) -> Extension:
+        self.seen.append((list(params), list(accepted_extensions)))
+        if self.refuses:
+            raise NegotiationError("these parameters won't do")
+        return self.extension
+
+
+class ServerFactory(ServerExtensionFactory):
+    """Answers what it is told; declines offers that have the parameter ``bad``."""
+
+    def __init__(self, extension: Extension, answer: Sequence[ExtensionParameter] = ()) -> None:
+        self.name = extension.name
+        self.extension = extension
+        self.answer = answer
+        self.seen: list[tuple[list[ExtensionParameter], list[Extension]]] = []
+
+    def process_request_params(
+        self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
+    ) -> tuple[Sequence[ExtensionParameter], Extension]:
+        self.seen.append((list(params), list(accepted_extensions)))
+        if ("bad", None) in params:
+            raise NegotiationError("declined")
+        return self.answer, self.extension

@@ -1,0 +1,300 @@
+"""Header fields and the grammars in them."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from anyio_ws.exceptions import InvalidHeader
+from anyio_ws.sansio import Headers
+from anyio_ws.sansio.headers import (
+    ExtensionParameter,
+    HeadersLike,
+    build_extension,
+    build_host,
+    is_token,
+    parse_extensions,
+    parse_tokens,
+)
+
+# -- the mapping
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"A": "1", "b": "2"},
+        [("A", "1"), ("b", "2")],
+        iter([("A", "1"), ("b", "2")]),
+        Headers({"A": "1", "b": "2"}),
+    ],
+)
+def test_headers_are_made_of_mappings_pairs_and_other_headers(given: HeadersLike) -> None:
+    assert list(Headers(given).raw_items()) == [("A", "1"), ("b", "2")]
+
+
+def test_headers_are_made_of_keywords_after_a_positional_argument() -> None:
+    assert list(Headers([("A", "1"), ("A", "2")], b="3").raw_items()) == [
+        ("A", "1"),
+        ("A", "2"),
+        ("b", "3"),
+    ]
+    assert list(Headers().raw_items()) == []
+    with pytest.raises(TypeError, match="one positional argument, got 2"):
+        Headers({}, {})
+
+
+def test_names_are_found_in_any_case_and_kept_as_given() -> None:
+    headers = Headers({"Sec-WebSocket-Key": "x"})
+    assert headers["sec-websocket-key"] == headers["SEC-WEBSOCKET-KEY"] == "x"
+    assert "SEC-websocket-key" in headers
+    assert list(headers.raw_items()) == [("Sec-WebSocket-Key", "x")]
+    assert list(headers) == ["sec-websocket-key"]
+
+
+def test_repeated_names_are_joined_listed_and_counted_once() -> None:
+    headers = Headers([("X", "1"), ("Y", "2"), ("x", "3")])
+    assert headers["X"] == "1, 3"
+    assert headers.get_all("x") == ["1", "3"]
+    assert headers.get_all("z") == []
+    assert list(headers) == ["x", "y"]
+    assert len(headers) == 2
+    assert dict(headers) == {"x": "1, 3", "y": "2"}
+
+
+def test_assigning_replaces_every_field_of_that_name_and_add_none() -> None:
+    headers = Headers([("X", "1"), ("Y", "2"), ("x", "3")])
+    headers["x"] = "4"
+    assert list(headers.raw_items()) == [("Y", "2"), ("x", "4")]
+    headers.add("X", "5")
+    assert headers.get_all("x") == ["4", "5"]
+
+
+def test_deleting_takes_every_field_of_that_name() -> None:
+    headers = Headers([("X", "1"), ("Y", "2"), ("x", "3")])
+    del headers["x"]
+    assert list(headers.raw_items()) == [("Y", "2")]
+    with pytest.raises(KeyError):
+        del headers["x"]
+
+
+def test_what_is_missing_is_a_key_error_or_the_default() -> None:
+    with pytest.raises(KeyError, match="Nope"):
+        Headers()["Nope"]
+    assert Headers().get("Nope") is None
+    assert "Nope" not in Headers()
+    not_a_name: object = 1
+    assert not_a_name not in Headers()
+
+
+def test_equality_ignores_case_of_names_and_order_between_names() -> None:
+    assert Headers([("A", "1"), ("b", "2")]) == Headers([("B", "2"), ("a", "1")])
+    assert Headers([("A", "1"), ("A", "2")]) != Headers([("A", "2"), ("A", "1")])
+    assert Headers(A="x") != Headers(A="X")
+    assert Headers([("A", "1"), ("A", "2")]) != Headers(A="1, 2")
+    assert Headers(A="1") != {"a": "1"}
+
+
+def test_headers_are_not_hashable() -> None:
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Headers())
+
+
+def test_a_copy_changes_on_its_own() -> None:
+    headers = Headers([("A", "1"), ("A", "2")])
+    copy = headers.copy()
+    copy["A"] = "3"
+    assert headers.get_all("a") == ["1", "2"]
+
+
+def test_what_is_iterated_over_may_be_changed_meanwhile() -> None:
+    headers = Headers([("A", "1"), ("B", "2")])
+    for name, _ in headers.raw_items():
+        del headers[name]
+    assert len(headers) == 0
+
+
+def test_headers_show_their_fields_and_can_be_pickled() -> None:
+    headers = Headers([("A", "1"), ("a", "2")])
+    assert repr(headers) == "Headers([('A', '1'), ('a', '2')])"
+    assert list(pickle.loads(pickle.dumps(headers)).raw_items()) == list(headers.raw_items())
+
+
+def test_serializing_writes_the_fields_as_they_stand_and_an_empty_line() -> None:
+    headers = Headers([("A", "1"), ("b", ""), ("a", "caf\xe9")])
+    assert headers.serialize() == b"A: 1\r\nb: \r\na: caf\xe9\r\n\r\n"
+    assert Headers().serialize() == b"\r\n"
+
+
+def test_space_around_a_value_is_not_part_of_it() -> None:
+    assert Headers(A=" \t1 2\t ")["a"] == "1 2"
+
+
+# -- nothing that would change the message's structure
+
+BAD_NAMES = ["", " ", "A ", " A", "A:", "A\r\nB", "A\nB", "A\0", "caf\xe9", "A(", '"A"', "A/B"]
+BAD_VALUES = ["1\r\nInjected: 2", "1\r", "\n1", "1\n 2", "\0", "1\r\n\r\nGET / HTTP/1.1", "€"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_that_is_not_a_token_is_refused(name: str) -> None:
+    headers = Headers()
+    with pytest.raises(ValueError, match="isn't a valid header name"):
+        headers.add(name, "1")
+    with pytest.raises(ValueError, match="isn't a valid header name"):
+        headers[name] = "1"
+    with pytest.raises(ValueError, match="isn't a valid header name"):
+        Headers({name: "1"})
+    assert headers.serialize() == b"\r\n"
+
+
+@pytest.mark.parametrize("value", BAD_VALUES)
+def test_a_value_with_a_line_break_is_refused_and_changes_nothing(value: str) -> None:
+    headers = Headers(A="kept")
+    with pytest.raises(ValueError, match="header A can't have the value"):
+        headers.add("A", value)
+    with pytest.raises(ValueError, match="header A can't have the value"):
+        headers["A"] = value
+    with pytest.raises(ValueError, match="header A can't have the value"):
+        headers.update({"A": value})
+    with pytest.raises(ValueError, match="header A can't have the value"):
+        Headers(A=value)
+    assert headers.serialize() == b"A: kept\r\n\r\n"
+
+
+# -- grammars
+
+
+def test_a_token_is_what_rfc_9110_says() -> None:
+    allowed = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    assert {chr(i) for i in range(512) if is_token(chr(i))} == set(allowed)
+    assert is_token("permessage-deflate")
+    assert not is_token("")
+    assert not is_token("a b")
+
+
+@pytest.mark.parametrize(
+    ("values", "tokens"),
+    [
+        ([], []),
+        ([""], []),
+        ([" , ,\t"], []),
+        (["chat"], ["chat"]),
+        (["chat, superchat"], ["chat", "superchat"]),
+        (["chat,superchat", " v1 ,, v2\t"], ["chat", "superchat", "v1", "v2"]),
+    ],
+)
+def test_tokens_are_read_out_of_every_field(values: list[str], tokens: list[str]) -> None:
+    assert parse_tokens("X", values) == tokens
+
+
+@pytest.mark.parametrize("value", ["a b", "a;b", '"a"', "a, b/c", "\xe9", "a=b"])
+def test_what_is_not_a_token_is_an_invalid_header(value: str) -> None:
+    with pytest.raises(InvalidHeader, match="isn't a token") as caught:
+        parse_tokens("X", ["ok", value])
+    assert (caught.value.name, caught.value.value) == ("X", value)
+
+
+@pytest.mark.parametrize(
+    ("values", "extensions"),
+    [
+        ([], []),
+        ([""], []),
+        ([" , "], []),
+        (["foo"], [("foo", [])]),
+        (["foo;bar"], [("foo", [("bar", None)])]),
+        (["foo; bar=1; bar"], [("foo", [("bar", "1"), ("bar", None)])]),
+        ([' foo ; bar = "baz" ,, qux '], [("foo", [("bar", "baz")]), ("qux", [])]),
+        (['foo; a="b\\c"'], [("foo", [("a", "bc")])]),
+        (["foo, foo; x=y", "bar"], [("foo", []), ("foo", [("x", "y")]), ("bar", [])]),
+        (["foo\t;\tbar\t=\tbaz\t"], [("foo", [("bar", "baz")])]),
+    ],
+)
+def test_extensions_are_read_with_their_parameters(
+    values: list[str], extensions: list[tuple[str, list[ExtensionParameter]]]
+) -> None:
+    assert parse_extensions(values) == extensions
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ";",
+        "foo;",
+        "foo; ;bar",
+        "foo; bar=",
+        "foo; bar=;",
+        "foo bar",
+        "foo; bar baz",
+        "foo=1",
+        "(foo)",
+        '"foo"',
+        'foo; bar="',
+        'foo; bar="baz',
+        'foo; bar="baz\\',
+        'foo; bar="baz\\"',
+        'foo; bar=""',
+        'foo; bar="a b"',
+        'foo; bar="a\\"b"',
+        'foo; bar="a,b"',
+        "foo; b\xe9",
+    ],
+)
+def test_extensions_outside_the_grammar_are_an_invalid_header(value: str) -> None:
+    with pytest.raises(InvalidHeader) as caught:
+        parse_extensions(["ok", value])
+    assert caught.value.name == "Sec-WebSocket-Extensions"
+    assert caught.value.value == value
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "written"),
+    [
+        ("foo", [], "foo"),
+        ("foo", [("bar", None)], "foo; bar"),
+        ("foo", [("bar", "1"), ("baz", None)], "foo; bar=1; baz"),
+    ],
+)
+def test_an_extension_is_written_as_it_is_read(
+    name: str, params: list[ExtensionParameter], written: str
+) -> None:
+    assert build_extension(name, params) == written
+    assert parse_extensions([written]) == [(name, params)]
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("", []),
+        ("a b", []),
+        ("a\r\n", []),
+        ("a", [("", None)]),
+        ("a", [("b", "")]),
+        ("a", [("b", "c, d")]),
+        ("a", [("b;c", "d")]),
+    ],
+)
+def test_an_extension_that_could_not_be_read_is_not_written(
+    name: str, params: list[ExtensionParameter]
+) -> None:
+    with pytest.raises(ValueError, match="isn't a token"):
+        build_extension(name, params)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "secure", "header"),
+    [
+        ("example.com", 80, False, "example.com"),
+        ("example.com", 443, True, "example.com"),
+        ("example.com", 443, False, "example.com:443"),
+        ("example.com", 80, True, "example.com:80"),
+        ("127.0.0.1", 8765, False, "127.0.0.1:8765"),
+        ("::1", 80, False, "[::1]"),
+        ("::1", 8765, True, "[::1]:8765"),
+    ],
+)
+def test_the_host_header_has_a_port_where_it_is_not_the_default(
+    host: str, port: int, secure: bool, header: str
+) -> None:
+    assert build_host(host, port, secure=secure) == header

@@ -1,0 +1,303 @@
+"""The two HTTP messages of the handshake."""
+
+from __future__ import annotations
+
+import pytest
+
+from anyio_ws.exceptions import InvalidMessage
+from anyio_ws.sansio import Headers, Request, Response
+from anyio_ws.sansio.http import MAX_BODY, MAX_HEAD, RequestReader, ResponseReader, reason_phrase
+
+from .helpers import SPLITS, Split, byte_by_byte, whole
+
+# -- writing
+
+
+def test_a_request_is_written_with_its_fields_in_order() -> None:
+    request = Request("/chat?x=1", Headers([("Host", "h"), ("X", "1"), ("x", "2")]))
+    assert request.serialize() == b"GET /chat?x=1 HTTP/1.1\r\nHost: h\r\nX: 1\r\nx: 2\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("", "/"),
+        ("GET", "/a b"),
+        ("GET", "/ HTTP/1.1\r\nInjected: 1"),
+        ("GET", "/\r\n"),
+        ("GET", "/\n"),
+        ("GET", "/\0"),
+        ("GET", "/\x7f"),
+        ("GET", "/\t"),
+        ("GET", "/é"),
+        ("GET ", "/"),
+        ("GE T", "/"),
+        ("GET\r\n", "/"),
+    ],
+)
+def test_a_request_line_that_would_not_be_one_is_not_written(method: str, path: str) -> None:
+    with pytest.raises(ValueError, match="isn't a valid request line"):
+        Request(path, Headers(), method=method).serialize()
+
+
+def test_a_response_is_written_with_its_body() -> None:
+    response = Response(404, "Not Found", Headers(A="1"), b"no\n")
+    assert response.serialize() == b"HTTP/1.1 404 Not Found\r\nA: 1\r\n\r\nno\n"
+    assert Response(299, "").serialize() == b"HTTP/1.1 299 \r\n\r\n"
+    assert Response(200, "d\xe9j\xe0 vu").serialize() == b"HTTP/1.1 200 d\xe9j\xe0 vu\r\n\r\n"
+
+
+@pytest.mark.parametrize("phrase", ["OK\r\nInjected: 1", "\r", "\n", "\0", "€"])
+def test_a_reason_phrase_with_a_line_break_is_not_written(phrase: str) -> None:
+    with pytest.raises(ValueError, match="reason phrase"):
+        Response(200, phrase).serialize()
+
+
+@pytest.mark.parametrize("status", [-1, 0, 99, 1000])
+def test_a_number_that_is_no_status_code_is_not_written(status: int) -> None:
+    with pytest.raises(ValueError, match="isn't an HTTP status code"):
+        Response(status, "").serialize()
+
+
+def test_reason_phrases_are_the_registered_ones() -> None:
+    assert reason_phrase(426) == "Upgrade Required"
+    assert reason_phrase(299) == ""
+
+
+# -- reading requests
+
+
+def read_request(data: bytes, split: Split) -> tuple[Request | None, bytes]:
+    """The request, and what came after it."""
+    reader = RequestReader()
+    request = None
+    rest = b""
+    for piece in split(data):
+        if request is None:
+            reader.feed(piece)
+            request = reader.next_request()
+            rest = reader.trailing_data() if request is not None else b""
+        else:
+            rest += piece
+    return request, rest
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("rest", [b"", b"\x81\x80abcd", b"GET / HTTP/1.1\r\n\r\n", b"\r\n"])
+def test_a_request_is_read_however_it_arrives_and_what_follows_is_kept(
+    rest: bytes, split: Split
+) -> None:
+    data = b"GET /chat?x HTTP/1.1\r\nHost: h\r\nX:  1 \r\nx:\r\nY: caf\xe9\r\n\r\n"
+    request, trailing = read_request(data + rest, split)
+    assert request is not None
+    assert (request.method, request.path, request.http_version) == ("GET", "/chat?x", "1.1")
+    assert list(request.headers.raw_items()) == [
+        ("Host", "h"),
+        ("X", "1"),
+        ("x", ""),
+        ("Y", "café"),
+    ]
+    assert trailing == rest
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_an_incomplete_request_is_waited_for(split: Split) -> None:
+    assert read_request(b"GET / HTTP/1.1\r\nHost: h\r\n", split) == (None, b"")
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS where plain text is spoken
+        b"\r\n\r\n",
+        b"\n",
+        b"GET /\r\n\r\n",
+        b"GET  / HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET / HTTP/1.1 \r\nHost: h\r\n\r\n",
+        b"GET / HTTP/11\r\nHost: h\r\n\r\n",
+        b"GET / http/1.1\r\nHost: h\r\n\r\n",
+        b"GET /\xe9 HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n \r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",  # no Host
+        b"GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nspace : x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n",
+        b"GET / HTTP/1.1\r\n folded: first\r\nHost: h\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_not_a_request_is_an_invalid_message_with_status_400(
+    data: bytes, split: Split
+) -> None:
+    if data.startswith(b"PRI"):  # legal as such; who reads it judges the version
+        request, _ = read_request(data, split)
+        assert request is not None
+        assert (request.method, request.http_version) == ("PRI", "2.0")
+        return
+    with pytest.raises(InvalidMessage) as caught:
+        read_request(data + b"trailing", split)
+    assert caught.value.status == 400
+
+
+def test_the_end_of_the_stream_within_a_request_is_an_invalid_message() -> None:
+    for data in (b"", b"GET / HTTP/1.1\r\n"):
+        reader = RequestReader()
+        if data:
+            reader.feed(data)
+            assert reader.next_request() is None
+        reader.feed(b"")
+        with pytest.raises(InvalidMessage):
+            reader.next_request()
+
+
+def head_of(size: int) -> bytes:
+    start = b"GET / HTTP/1.1\r\nHost: h\r\nX: "
+    return start + b"a" * (size - len(start) - 4) + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_head_has_a_limit_that_does_not_depend_on_how_it_is_cut(split: Split) -> None:
+    request, trailing = read_request(head_of(MAX_HEAD) + b"rest" * 5000, split)
+    assert request is not None
+    assert trailing == b"rest" * 5000
+    for size in (MAX_HEAD + 1, 2 * MAX_HEAD):
+        with pytest.raises(InvalidMessage) as caught:
+            read_request(head_of(size), split)
+        assert caught.value.status == 431
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_head_without_end_is_given_up(split: Split) -> None:
+    endless = b"GET / HTTP/1.1\r\nHost: h\r\n" + b"X: 1\r\n" * MAX_HEAD
+    with pytest.raises(InvalidMessage) as caught:
+        read_request(endless, split)
+    assert caught.value.status == 431
+
+
+# -- reading responses
+
+
+def read_response(data: bytes, split: Split, *, eof: bool = False) -> tuple[Response | None, bytes]:
+    """The response, and what came after it."""
+    reader = ResponseReader()
+    response = None
+    rest = b""
+    for piece in split(data) if data else ():
+        if response is None:
+            reader.feed(piece)
+            response = reader.next_response()
+            rest = reader.trailing_data() if response is not None else b""
+        else:
+            rest += piece
+    if eof and response is None:
+        reader.feed(b"")
+        response = reader.next_response(at_eof=True)
+    return response, rest
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("rest", [b"", b"\x81\x05Hello", b"\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_a_101_ends_with_its_head_and_what_follows_is_kept(rest: bytes, split: Split) -> None:
+    data = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nX: 1\r\nX: 2\r\n\r\n"
+    response, trailing = read_response(data + rest, split)
+    assert response is not None
+    assert (response.status_code, response.reason_phrase) == (101, "Switching Protocols")
+    assert response.headers.get_all("x") == ["1", "2"]
+    assert (response.body, trailing) == (b"", rest)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_other_informational_responses_are_passed_over(split: Split) -> None:
+    data = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    response, _ = read_response(data + b"HTTP/1.1 101 \r\nA: 1\r\n\r\n", split)
+    assert response == Response(101, "", Headers(A="1"))
+
+
+BODIES = [
+    (b"Content-Length: 0\r\n\r\n", False, b""),
+    (b"Content-Length: 5\r\n\r\nHello", False, b"Hello"),
+    (b"Content-Length: 5\r\n\r\nHello and more", False, b"Hello"),
+    (b"Content-Length: 5\r\n\r\nHel", True, b"Hel"),
+    (b"Transfer-Encoding: chunked\r\n\r\n2\r\nHe\r\n3;x=y\r\nllo\r\n0\r\nX: 1\r\n\r\n", False, b"Hello"),
+    (b"Transfer-Encoding: chunked\r\n\r\n2\r\nHe\r\n", True, b"He"),
+    (b"Transfer-Encoding: chunked\r\n\r\n2\r\nHe\r\nzz\r\n", False, b"He"),
+    (b"\r\nHello", True, b"Hello"),
+    (b"\r\n", True, b""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(("rest", "eof", "body"), BODIES)
+def test_the_body_of_a_rejection_is_read_as_far_as_it_can_be(
+    rest: bytes, eof: bool, body: bytes, split: Split
+) -> None:
+    data = b"HTTP/1.1 404 Not Found\r\nX: 1\r\n" + rest
+    response, _ = read_response(data, split, eof=eof)
+    assert response is not None
+    assert (response.status_code, response.reason_phrase) == (404, "Not Found")
+    assert response.headers["X"] == "1"
+    assert response.body == body
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"\r\n", b"Content-Length: 99999999\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nfffff\r\n"],
+)
+def test_a_body_is_cut_at_its_limit(head: bytes) -> None:
+    def in_kibibytes(data: bytes) -> list[bytes]:
+        return [data[i : i + 1000] for i in range(0, len(data), 1000)]
+
+    data = b"HTTP/1.1 500 Oops\r\n" + head + b"x" * MAX_BODY + b"y" * MAX_BODY
+    for split in (whole, lambda data: iter(in_kibibytes(data))):
+        response, _ = read_response(data, split)
+        assert response is not None
+        assert response.body == b"x" * MAX_BODY
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_response_that_has_no_body_ends_with_its_head(status: int) -> None:
+    response, _ = read_response(b"HTTP/1.1 %d X\r\n\r\n" % status, byte_by_byte)
+    assert response == Response(status, "X", Headers())
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x15\x03\x03\x00\x02\x02\x16",  # a TLS alert
+        b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+        b"220 mail ESMTP\r\n\r\n",
+        b"\r\n\r\n",
+        b"HTTP/1.1 OK\r\n\r\n",
+        b"HTTP/1.1 1010 X\r\n\r\n",
+        b"HTTP/1.1 101 X\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 101 X\r\nA: b\0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * MAX_HEAD + b"\r\n\r\n",
+        b"HTTP/1.1 101 OK\r\nX: " + b"a" * MAX_HEAD + b"\r\n\r\n",
+        b"HTTP/1.1 100 OK\r\n\r\nHTTP/1.1 101 OK\r\nX: " + b"a" * MAX_HEAD + b"\r\n\r\n",
+        b"HTTP/1.1 101 OK\r\n" + b"X: a\r\n" * MAX_HEAD,
+    ],
+)
+def test_what_is_not_a_response_is_an_invalid_message(data: bytes, split: Split) -> None:
+    with pytest.raises(InvalidMessage):
+        read_response(data, split)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_each_informational_head_has_its_own_limit(split: Split) -> None:
+    early = b"HTTP/1.1 103 X\r\nX: " + b"a" * (MAX_HEAD - 100) + b"\r\n\r\n"
+    response, _ = read_response(early * 3 + b"HTTP/1.1 101 X\r\n\r\n", split)
+    assert response == Response(101, "X", Headers())
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"H", b"HTTP/1.1 101 X\r\nA: 1\r\n", b"HTTP/1.1 100 X\r\n\r\n"]
+)
+def test_the_end_of_the_stream_within_a_head_says_so(data: bytes) -> None:
+    with pytest.raises(InvalidMessage, match="ended before the response was complete"):
+        read_response(data, whole, eof=True)

@@ -1,0 +1,144 @@
+"""WebSocket URIs (RFC 6455, section 3)."""
+
+from __future__ import annotations
+
+import pytest
+
+from anyio_ws.exceptions import InvalidURI
+from anyio_ws.sansio import WebSocketURI, parse_uri
+from anyio_ws.sansio.uri import same_origin
+
+
+@pytest.mark.parametrize(
+    ("uri", "parts"),
+    [
+        ("ws://localhost", WebSocketURI(False, "localhost", 80, "", "")),
+        ("ws://localhost/", WebSocketURI(False, "localhost", 80, "/", "")),
+        ("wss://localhost/", WebSocketURI(True, "localhost", 443, "/", "")),
+        ("WS://LocalHost:8765/Path", WebSocketURI(False, "localhost", 8765, "/Path", "")),
+        ("ws://localhost:/", WebSocketURI(False, "localhost", 80, "/", "")),
+        ("ws://localhost?a=b&c", WebSocketURI(False, "localhost", 80, "", "a=b&c")),
+        ("ws://localhost/p/q?a=b?c", WebSocketURI(False, "localhost", 80, "/p/q", "a=b?c")),
+        ("ws://[::1]:9/x", WebSocketURI(False, "::1", 9, "/x", "")),
+        ("ws://u:p@h/", WebSocketURI(False, "h", 80, "/", "", "u", "p")),
+        ("ws://u%40x:p%3A%C3%A9@h/", WebSocketURI(False, "h", 80, "/", "", "u@x", "p:é")),
+        ("ws://u:@h/", WebSocketURI(False, "h", 80, "/", "", "u", "")),
+        ("ws://h/a%20b?c%2Fd", WebSocketURI(False, "h", 80, "/a%20b", "c%2Fd")),
+        ("ws://h/;p=1/@:!$&'()*+,=~-._", WebSocketURI(False, "h", 80, "/;p=1/@:!$&'()*+,=~-._", "")),
+        (
+            "wss://höst.example/pfäd?ü=€",
+            WebSocketURI(True, "xn--hst-sna.example", 443, "/pf%C3%A4d", "%C3%BC=%E2%82%AC"),
+        ),
+        ('ws://h/"<>{}|\\^`', WebSocketURI(False, "h", 80, "/%22%3C%3E%7B%7D%7C%5C%5E%60", "")),
+    ],
+)  # fmt: skip
+def test_a_uri_is_split_into_its_parts(uri: str, parts: WebSocketURI) -> None:
+    assert parse_uri(uri) == parts
+
+
+@pytest.mark.parametrize(
+    ("uri", "resource_name", "host_header"),
+    [
+        ("ws://h", "/", "h"),
+        ("ws://h?q", "/?q", "h"),
+        ("ws://h/p?q=1", "/p?q=1", "h"),
+        ("ws://h/p?", "/p", "h"),
+        ("ws://h:81//p", "//p", "h:81"),
+        ("ws://h:80/", "/", "h"),
+        ("wss://h:443/", "/", "h"),
+        ("wss://h:80/", "/", "h:80"),
+        ("wss://[::1]:80/", "/", "[::1]:80"),
+    ],
+)
+def test_resource_name_and_host_header_are_what_the_request_needs(
+    uri: str, resource_name: str, host_header: str
+) -> None:
+    assert parse_uri(uri).resource_name == resource_name
+    assert parse_uri(uri).host_header == host_header
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("", "scheme must be ws or wss"),
+        ("h", "scheme must be ws or wss"),
+        ("//h/", "scheme must be ws or wss"),
+        ("http://h/", "scheme must be ws or wss"),
+        ("https://h/", "scheme must be ws or wss"),
+        ("ws:h", "no host"),
+        ("ws:///path", "no host"),
+        ("ws://:80/", "no host"),
+        ("ws://u:p@/", "no host"),
+        ("ws://h/#", "fragment"),
+        ("ws://h/p#f", "fragment"),
+        ("ws://h#", "fragment"),
+        ("ws://h:port/", "port"),
+        ("ws://h:65536/", "ort"),
+        ("ws://h:-1/", "ort"),
+        ("ws://[::1/", "IPv6"),
+        ("ws://user@h/", "user name without a password"),
+        ("ws://h/a b", "' '"),
+        ("ws://h/\r\nInjected: 1", r"'\\r'"),
+        ("ws://h\n/", r"'\\n'"),
+        ("\tws://h/", r"'\\t'"),
+        ("ws://h/\0", r"'\\x00'"),
+        ("ws://h/\x7f", r"'\\x7f'"),
+        ("ws://h/\udc80", "surrogates"),
+        ("ws://h/?\ud800", "surrogates"),
+        ("ws://\udc80/", "surrogates"),
+        ("ws://u\udc80:p@h/", "surrogates"),
+        ("ws://" + "é" * 64 + "/", "host can't be encoded"),
+        ("ws://a..é/", "host can't be encoded"),
+    ],
+)
+def test_what_cannot_be_connected_to_is_an_invalid_uri(uri: str, reason: str) -> None:
+    with pytest.raises(InvalidURI, match=reason) as caught:
+        parse_uri(uri)
+    assert caught.value.uri == uri
+    assert repr(uri) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "same"),
+    [
+        ("http://example.com", "example.com", True),
+        ("https://example.com", "example.com", True),
+        ("HTTP://Example.com", "eXample.com", True),
+        ("http://example.com:80", "example.com", True),
+        ("http://example.com", "example.com:80", True),
+        ("https://example.com", "example.com:443", True),
+        ("http://localhost:8765", "localhost:8765", True),
+        ("http://[::1]:8765", "[::1]:8765", True),
+        ("http://example.com", "example.com:443", False),
+        ("https://example.com", "example.com:80", False),
+        ("http://localhost:8765", "localhost:8766", False),
+        ("http://localhost:8765", "localhost", False),
+        ("http://localhost", "127.0.0.1", False),
+        ("http://evil.example", "example.com", False),
+        ("http://example.com.evil", "example.com", False),
+        ("http://example.com@evil", "example.com", False),
+        ("http://sub.example.com", "example.com", False),
+        ("null", "example.com", False),
+        ("", "example.com", False),
+        ("example.com", "example.com", False),
+        ("//example.com", "example.com", False),
+        ("ftp://example.com", "example.com", False),
+        ("file:///example.com", "example.com", False),
+        ("http://example.com", "", False),
+        ("http://example.com:port", "example.com", False),
+        ("http://example.com", "example.com:port", False),
+        ("http://[::1", "[::1]", False),
+    ],
+)
+def test_an_origin_is_the_same_when_host_and_port_are(origin: str, host: str, same: bool) -> None:
+    assert same_origin(origin, host) is same
+
+
+@pytest.mark.parametrize("char", sorted('"<>\\^`{|}%'))
+def test_a_character_that_no_host_has_is_refused(char: str) -> None:
+    with pytest.raises(InvalidURI, match="isn't a host"):
+        parse_uri(f"ws://exa{char}mple/")
+
+
+def test_no_host_at_all_is_not_the_same_origin() -> None:
+    assert not same_origin("http://", "")

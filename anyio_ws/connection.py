@@ -1,0 +1,421 @@
+"""The engine of a connection: `Protocol` and `Transport` brought together, without any waiting.
+
+`Connection` is the transport's `Sink`. It decides the flow control of both directions:
+
+* In: what the protocol makes of a chunk goes into the inbox. Reading pauses when finished messages
+  exceed ``read_limit`` bytes or ``max_queue`` in number and resumes at half of both. The protocol's
+  budget is what the inbox has room for, so one chunk can't overfill it; the raw rest waits inside the
+  protocol until messages are taken.
+* Out: what the protocol wants to send goes into the outbox, and from there to the transport while that
+  holds less than `HIGH_WATER`, so that a Ping can still pass what hasn't reached the transport.
+
+A violation by the peer takes effect when the application has taken, and could answer, everything that
+came before it.
+
+Reading never depends on writing here: neither direction calls into the other's waiting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+
+from .errors import Call, closed_error
+from .exceptions import ConnectionClosed
+from .inbox import Inbox
+from .options import CommonConfig
+from .outbox import Outbox
+from .sansio import SEND_EOF, CloseCode, Fragment, Frame, Opcode, Protocol, Request, Response, State
+from .transports.base import Transport
+from .waiting import Signal, Turnstile
+
+__all__ = ["Connection"]
+
+HIGH_WATER: Final = 2**16
+"""Bytes that the transport is given at a time: two reads of a peer."""
+
+
+class Ping:
+    """A ping that was sent and not answered yet."""
+
+    __slots__ = ("answered", "latency", "started")
+
+    def __init__(self) -> None:
+        self.started = 0.0  # when it was given to the transport
+        self.latency: float | None = None
+        self.answered = Signal()
+
+
+class Connection:
+    """Everything about a connection that doesn't wait."""
+
+    __slots__ = (
+        "_discarding",
+        "_handshake",
+        "_leaving",
+        "_paused",
+        "_reader",
+        "_unawaited",
+        "changed",
+        "closed_here",
+        "config",
+        "inbox",
+        "latency",
+        "lost",
+        "lost_cause",
+        "notify",
+        "outbox",
+        "pings",
+        "progress",
+        "protocol",
+        "recording",
+        "sending_fragments",
+        "transport",
+        "turnstile",
+    )
+
+    def __init__(self, protocol: Protocol, transport: Transport, config: CommonConfig) -> None:
+        self.protocol = protocol
+        self.transport = transport
+        self.config = config
+        self.inbox = Inbox()
+        self.outbox = Outbox()
+        self.changed = Signal()
+        """Set when there is something to receive, and when the state of the connection changed."""
+        self.notify: Callable[[], None] | None = None
+        """Called along with `changed`, for those who wait elsewhere."""
+        self.progress = Signal()
+        """Set when something has left, and when nothing can be sent any more."""
+        self.turnstile = Turnstile(self._may_send)
+        """What those who send pass through."""
+        self.sending_fragments = False
+        self.recording = False
+        """Whether Pings and Pongs go into the inbox, too."""
+        self.pings: dict[bytes, Ping] = {}
+        """By payload, in the order in which they were sent."""
+        self.latency = 0.0
+        self.closed_here = False
+        """Whether this side closed the connection, by `start_closing`."""
+        self.lost = False
+        """Whether the transport is done."""
+        self.lost_cause: Exception | None = None
+        self._handshake: Request | Response | None = None
+        self._leaving: deque[Ping] = deque()  # pings in the outbox
+        self._unawaited: bytes | None = None
+        self._reader: object | None = None
+        self._paused = False
+        self._discarding = False
+        protocol.hold_failures = True
+        protocol.collect_messages()
+        transport.start(self)
+
+    # The transport's calls.
+
+    def data_received(self, chunk: bytes) -> None:
+        self._decode(chunk)
+
+    def eof_received(self) -> None:
+        self.protocol.receive_eof()
+        self._after_input()
+
+    def writable(self) -> None:
+        self.pump()
+        self.progress.set()
+        self.turnstile.wake()
+
+    def connection_lost(self, cause: Exception | None) -> None:
+        self.lost = True
+        self.lost_cause = cause
+        self.outbox.clear()
+        self.protocol.receive_eof()
+        self._after_input()
+
+    # Input.
+
+    def handshake_message(self) -> Request | Response | None:
+        """Remove the peer's part of the opening handshake, once it has arrived."""
+        message, self._handshake = self._handshake, None
+        return message
+
+    def after_handshake(self) -> None:
+        """Let what the handshake decided take effect, in both directions."""
+        self._collect()
+        self._after_input()
+        self._resume()
+
+    def claim(self, reader: object) -> None:
+        """Let *reader* be the one who receives.
+
+        :raises anyio.BusyResourceError: somebody else is
+        """
+        if self._reader is not None:
+            raise anyio.BusyResourceError("receiving from")
+        self._reader = reader
+
+    def disclaim(self, reader: object) -> None:
+        """Let others receive again, if *reader* was the one."""
+        if self._reader is reader:
+            self._reader = None
+
+    def take(self) -> str | bytes:
+        """Remove the first finished message of the inbox."""
+        message = self.inbox.take()
+        if self._paused:
+            self._resume()
+        return message
+
+    def take_fragment(self) -> Fragment | None:
+        """Remove a fragment of the first message of the inbox, if one is here."""
+        fragment = self.inbox.take_fragment()
+        if self._paused:
+            self._resume()
+        return fragment
+
+    def skip_message(self) -> None:
+        """Drop the rest of the first message."""
+        self.inbox.skip()
+        if self._paused:
+            self._resume()
+
+    def release_failure(self) -> None:
+        """Let a violation take effect, if the application has taken everything that came before."""
+        if self.protocol.failure_held and not self.inbox.count:
+            self.protocol.release_failure()
+            self._after_input()
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is a finished message, or won't be another one."""
+        return bool(self.inbox.count or self.input_over or self.protocol.failure_held)
+
+    @property
+    def input_over(self) -> bool:
+        """Whether nothing more will come into the inbox."""
+        return self.protocol.input_over and not self.protocol.input_pending
+
+    # Output.
+
+    def commit(self, opcode: Opcode, data: bytes, *, fin: bool = True) -> None:
+        """Frame *data* and take it over for sending, all or nothing."""
+        if opcode is Opcode.TEXT:
+            self.protocol.send_text(data, fin)
+        elif opcode is Opcode.BINARY:
+            self.protocol.send_binary(data, fin)
+        else:
+            self.protocol.send_continuation(data, fin)
+        self.flush_protocol()
+
+    def commit_unawaited_ping(self, payload: bytes) -> None:
+        """Take a ping over for sending whose pong only updates `latency`.
+
+        Of these only the last is remembered, so that a peer which answers none costs nothing.
+
+        :raises ValueError: as `commit_ping`
+        """
+        if self._unawaited is not None:
+            self.pings.pop(self._unawaited, None)
+            self._unawaited = None
+        self.commit_ping(payload)
+        self._unawaited = payload
+
+    def commit_ping(self, payload: bytes) -> Ping:
+        """Take a ping over for sending.
+
+        :raises ValueError: the payload is too long, or that of a ping that waits for its answer
+        """
+        if payload in self.pings:
+            raise ValueError(f"a ping with the payload {payload!r} waits for its pong already")
+        self.protocol.send_ping(payload)
+        ping = self.pings[payload] = Ping()
+        self._leaving.append(ping)
+        self.flush_protocol()
+        return ping
+
+    def flush_protocol(self) -> None:
+        """Send what the protocol wants sent."""
+        for data in self.protocol.data_to_send():
+            self.outbox.add(data)
+        self.pump()
+
+    def pump(self) -> None:
+        """Give the transport what it can take."""
+        transport = self.transport
+        while self.outbox and transport.unsent < HIGH_WATER:
+            data, is_ping = self.outbox.next()
+            if data == SEND_EOF:
+                transport.write_eof()
+                continue
+            if is_ping:
+                self._leaving.popleft().started = time.perf_counter()
+            transport.write(data)
+
+    @property
+    def buffered_amount(self) -> int:
+        """Bytes that were committed and haven't left."""
+        return self.outbox.size + self.transport.unsent
+
+    def check_open(self) -> None:
+        """Do nothing as long as something can be sent.
+
+        :raises ConnectionClosed: nothing can be sent any more
+        """
+        if self.protocol.state is not State.OPEN or self.lost:
+            raise self.closed(Call.SEND)
+
+    def has_room(self) -> bool:
+        """Whether at most ``write_limit`` bytes wait to leave; raises as `check_open`."""
+        self.check_open()
+        return self.buffered_amount <= self.config.write_limit
+
+    def has_room_for_ping(self) -> bool:
+        """Whether no other Ping waits to leave; raises as `check_open`.
+
+        Messages that wait don't matter: a Ping passes them.
+        """
+        self.check_open()
+        return not self.outbox.has_ping
+
+    # Closing.
+
+    def send_close(self, code: int, reason: str) -> None:
+        """Send a Close frame if that is still possible; a message being sent in fragments is cut short.
+
+        :raises ProtocolError: the code isn't valid
+        :raises ValueError: the reason is too long
+        """
+        if self.protocol.state is State.OPEN:
+            self.protocol.send_close(code, reason, cut_short=True)
+            self._after_input()
+
+    def start_closing(self, code: int, reason: str) -> None:
+        """As `send_close`, and drop whatever comes from now on."""
+        self.send_close(code, reason)
+        self.closed_here = True
+        self._discarding = True
+        self.inbox.clear()
+        self.release_failure()
+        if self.protocol.input_pending:
+            self._decode(b"")
+        self._after_input()
+        self._resume()
+
+    def break_off(self) -> None:
+        """Fail the connection: a message that is being sent in fragments can't be completed."""
+        if self.protocol.state is State.OPEN:
+            self.protocol.fail(CloseCode.INTERNAL_ERROR, "message cut short")
+        self._after_input()
+
+    def closed(self, call: Call) -> ConnectionClosed:
+        """What is known about the end, as the exception for *call*."""
+        exc = self.protocol.closing_exc
+        if exc.__cause__ is None or isinstance(exc.__cause__, EOFError):
+            exc.__cause__ = self.lost_cause or exc.__cause__
+        return closed_error(exc, call, closed_here=self.closed_here)
+
+    # Inside.
+
+    def _decode(self, chunk: bytes) -> None:
+        """Take in *chunk*, or what is pending, as far as there is room."""
+        protocol = self.protocol
+        while True:
+            protocol.budget = max(1, self.config.read_limit - self.inbox.size + 1)
+            protocol.max_events = max(1, self.config.max_queue - self.inbox.count + 1)
+            protocol.receive_data(chunk)
+            chunk = b""
+            self._collect()
+            if not protocol.input_pending or self._full:
+                break
+        self._after_input()
+
+    def _collect(self) -> None:
+        inbox = self.inbox
+        for event in self.protocol.events_received():
+            if not isinstance(event, Frame):
+                self._handshake = event
+        for message in self.protocol.messages_received():
+            if isinstance(message, Frame):
+                if message.opcode is Opcode.PONG:
+                    self._pong_received(message.data)
+                if self.recording and message.opcode is not Opcode.CLOSE and not self._discarding:
+                    inbox.add_control(message)
+            elif self._discarding:
+                pass
+            elif isinstance(message, Fragment):
+                inbox.add_fragment(message)
+            else:
+                inbox.add(message)
+
+    def _after_input(self) -> None:
+        protocol = self.protocol
+        self.flush_protocol()
+        if protocol.failure_held and not self.inbox.count:
+            protocol.release_failure()
+            self.flush_protocol()
+        self._pause_or_resume()
+        if protocol.state is not State.OPEN or self.lost:
+            self.progress.set()
+            self.turnstile.wake()
+            for ping in self.pings.values():
+                ping.answered.set()
+        self.changed.set()
+        if self.notify is not None:
+            self.notify()
+
+    def _pause_or_resume(self) -> None:
+        protocol = self.protocol
+        if protocol.input_over:
+            # Nothing that arrives is kept any more; only the end of the stream matters.
+            if self._paused:
+                self._paused = False
+                self.transport.resume_reading()
+        elif not self._paused and (
+            self._full
+            or protocol.input_pending
+            or protocol.failure_held
+            or self._handshake is not None
+        ):
+            self._paused = True
+            self.transport.pause_reading()
+
+    @property
+    def _full(self) -> bool:
+        config, inbox = self.config, self.inbox
+        return inbox.count > config.max_queue or inbox.size > config.read_limit
+
+    def _resume(self) -> None:
+        """Go on with input that was held back, once the inbox is down to half."""
+        config, inbox = self.config, self.inbox
+        if not self._paused or self._handshake is not None:
+            return
+        if inbox.count > config.max_queue // 2 or inbox.size > config.read_limit // 2:
+            return
+        self._paused = False
+        if self.protocol.input_pending:
+            self._decode(b"")
+        if self.protocol.failure_held:
+            self._paused = True  # nothing that could be read matters any more
+        if not self._paused:
+            self.transport.resume_reading()
+
+    def _may_send(self) -> bool:
+        """Whether a message may be committed now; raises as `has_room`."""
+        return self.has_room() and not self.sending_fragments
+
+    def _pong_received(self, data: bytes) -> None:
+        """A Pong answers the Ping with its payload, and those before it (RFC 6455, section 5.5.3)."""
+        if data not in self.pings:
+            return  # unsolicited
+        now = time.perf_counter()
+        for payload in list(self.pings):
+            ping = self.pings.pop(payload)
+            if payload == self._unawaited:
+                self._unawaited = None
+            ping.latency = now - ping.started
+            ping.answered.set()
+            if payload == data:
+                self.latency = ping.latency
+                break

@@ -1,0 +1,91 @@
+"""The one translator: what AnyIO, the operating system and ssl raise becomes ours here.
+
+A closed connection is raised as the public class *plus* the AnyIO stream error that fits the call, so
+that code written for AnyIO's streams works without knowing us. The combined classes are made once,
+and print and pickle as the public ones.
+"""
+
+from __future__ import annotations
+
+import enum
+import ssl
+from typing import cast
+
+import anyio
+
+from .exceptions import ConnectError, ConnectionClosed, ConnectionClosedOK
+
+__all__ = ["Call", "closed_error", "connect_error"]
+
+
+class Call(enum.Enum):
+    """What was called on a closed connection."""
+
+    RECEIVE = enum.auto()
+    SEND = enum.auto()
+
+
+def closed_error(exc: ConnectionClosed, call: Call, *, closed_here: bool) -> ConnectionClosed:
+    """Return *exc* as the AnyIO error for this *call* as well.
+
+    :param closed_here: this side closed the connection itself, before the peer did
+    """
+    stream_error: type[Exception]
+    if closed_here:
+        stream_error = anyio.ClosedResourceError
+    elif call is Call.RECEIVE and isinstance(exc, ConnectionClosedOK):
+        stream_error = anyio.EndOfStream
+    else:
+        stream_error = anyio.BrokenResourceError
+    combined = _combine(type(exc), stream_error)(exc.rcvd, exc.sent, exc.rcvd_then_sent)
+    combined.__cause__ = exc.__cause__
+    return combined
+
+
+_combined: dict[tuple[type[ConnectionClosed], type[Exception]], type[ConnectionClosed]] = {}
+
+
+def _combine(
+    public: type[ConnectionClosed], stream_error: type[Exception]
+) -> type[ConnectionClosed]:
+    made = _combined.get((public, stream_error))
+    if made is not None:
+        return made
+
+    def reduce(self: ConnectionClosed) -> tuple[type[ConnectionClosed], tuple[object, ...]]:
+        return public, (self.rcvd, self.sent, self.rcvd_then_sent)
+
+    members = {
+        "__module__": public.__module__,
+        "__qualname__": public.__qualname__,
+        "__doc__": public.__doc__,
+        "__reduce__": reduce,
+    }
+    made = cast("type[ConnectionClosed]", type(public.__name__, (public, stream_error), members))
+    _combined[public, stream_error] = made
+    return made
+
+
+def connect_error(exc: OSError, host: str, port: int) -> ConnectError:
+    """Say what went wrong when *host* was dialled."""
+    where = f"{host}:{port}" if ":" not in host else f"[{host}]:{port}"
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        what = f"certificate verify failed: {exc.verify_message}"
+    elif isinstance(exc, ssl.SSLError):
+        what = f"TLS failed: {exc.reason or exc}"
+    else:
+        what = "; ".join(dict.fromkeys(_reasons(exc))) or str(exc)
+    return ConnectError(f"can't connect to {where}: {what}", exc.errno)
+
+
+def _reasons(exc: BaseException) -> list[str]:
+    """The innermost reasons: one an address, where several were tried."""
+    if isinstance(exc, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", exc)
+        return [reason for inner in group.exceptions for reason in _reasons(inner)]
+    cause = exc.__cause__
+    if isinstance(cause, OSError) or isinstance(cause, BaseExceptionGroup):  # noqa: SIM101  # narrows
+        return _reasons(cast("BaseException", cause))
+    if isinstance(exc, OSError) and exc.strerror:
+        return [exc.strerror]
+    return [str(exc)]

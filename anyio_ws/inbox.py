@@ -1,0 +1,157 @@
+"""What was received and not yet taken: finished messages, and the one in assembly at their end.
+
+Plain data, no waiting. Fragments keep their boundaries while they are few; a message of very many
+small ones is held joined, so that what each costs beyond its payload stays bounded (boundaries have
+no meaning, RFC 6455, section 5.4).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, cast
+
+from .sansio import Fragment, Frame
+
+__all__ = ["Inbox"]
+
+SEPARATE: Final = 64
+"""Fragments of a message that are kept apart; further ones are joined while they are small."""
+
+SMALL: Final = 1024
+"""Characters or bytes below which a fragment is joined to the one before."""
+
+
+class _Fragments:
+    """A fragmented message: what is here of it, and whether that is all."""
+
+    __slots__ = ("complete", "pieces", "size")
+
+    def __init__(self) -> None:
+        self.pieces: deque[str | bytes] = deque()
+        self.size = 0
+        self.complete = False
+
+    def add(self, data: str | bytes) -> None:
+        self.size += len(data)
+        if len(self.pieces) >= SEPARATE and len(data) < SMALL and len(self.pieces[-1]) < SMALL:
+            self.pieces.append(_join([self.pieces.pop(), data]))
+        else:
+            self.pieces.append(data)
+
+
+class Inbox:
+    """The messages of one connection that wait for the application."""
+
+    __slots__ = ("_assembling", "_messages", "_skipping", "count", "size")
+
+    def __init__(self) -> None:
+        self._messages: deque[str | bytes | Frame | _Fragments] = deque()
+        self._assembling: _Fragments | None = None
+        self._skipping = False  # the rest of the message in assembly is not wanted
+        self.count = 0
+        """Finished messages."""
+        self.size = 0
+        """Their bytes; characters, for text."""
+
+    def add(self, message: str | bytes) -> None:
+        """Add a message that came in one frame."""
+        self._messages.append(message)
+        self.count += 1
+        self.size += len(message)
+
+    def add_control(self, frame: Frame) -> None:
+        """Add a Ping or Pong, for whoever wants to see them in their place.
+
+        In the middle of a fragmented message that is before it: the message isn't there yet.
+        """
+        if self._assembling is None:
+            self._messages.append(frame)
+        else:
+            self._messages[-1] = frame
+            self._messages.append(self._assembling)
+        self.count += 1
+        self.size += len(frame.data)
+
+    def add_fragment(self, fragment: Fragment) -> None:
+        """Add a part of the message in assembly."""
+        if self._skipping:
+            self._skipping = not fragment.final
+            return
+        if self._assembling is None:
+            self._assembling = _Fragments()
+            self._messages.append(self._assembling)
+        self._assembling.add(fragment.data)
+        if fragment.final:
+            self._assembling.complete = True
+            self.count += 1
+            self.size += self._assembling.size
+            self._assembling = None
+
+    def first(self) -> str | bytes | Frame:
+        """Return the first message, whole, and leave it where it is; only if `count` isn't 0."""
+        message = self._messages[0]
+        return _join(list(message.pieces)) if isinstance(message, _Fragments) else message
+
+    def take(self) -> str | bytes:
+        """Remove the first message, whole; only if `count` isn't 0."""
+        message = self._messages.popleft()
+        self.count -= 1
+        if isinstance(message, _Fragments):
+            self.size -= message.size
+            return _join(list(message.pieces))
+        if isinstance(message, Frame):
+            self.size -= len(message.data)
+            return message.data
+        self.size -= len(message)
+        return message
+
+    def take_fragment(self) -> Fragment | None:
+        """Remove what is here of the first message, up to one fragment; None if there's nothing."""
+        if not self._messages:
+            return None
+        message = self._messages[0]
+        if not isinstance(message, _Fragments):
+            return Fragment(self.take(), final=True)
+        if not message.pieces:
+            return None
+        data = message.pieces.popleft()
+        message.size -= len(data)
+        final = message.complete and not message.pieces
+        if message.complete:
+            self.size -= len(data)
+        if final:
+            self._messages.popleft()
+            self.count -= 1
+        return Fragment(data, final)
+
+    def skip(self) -> None:
+        """Drop the rest of the first message, also what has yet to arrive of it."""
+        if self._messages and isinstance(self._messages[0], _Fragments):
+            message = self._messages[0]
+            if message.complete:
+                self.take()
+            else:
+                self._messages.popleft()
+                self._assembling = None
+                self._skipping = True
+
+    def drop_controls(self) -> None:
+        """Drop the Pings and Pongs."""
+        for frame in [one for one in self._messages if isinstance(one, Frame)]:
+            self._messages.remove(frame)
+            self.count -= 1
+            self.size -= len(frame.data)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._messages.clear()
+        if self._assembling is not None:
+            self._assembling = None
+            self._skipping = True
+        self.count = self.size = 0
+
+
+def _join(pieces: list[str | bytes]) -> str | bytes:
+    if isinstance(pieces[0], str):
+        return "".join(cast("list[str]", pieces))
+    return b"".join(cast("list[bytes]", pieces))

@@ -1,0 +1,137 @@
+"""What opening a connection means on either side: a nursery, a time limit, a handshake, and an end.
+
+`ConnectionContext` is the context manager behind `open_websocket` and `accept_websocket`. It is a class,
+not a generator: the task group is entered and left by hand, in one task, and never across a yield.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+
+import anyio
+from anyio.abc import TaskGroup
+
+from .connection import Connection
+from .contexts import exit_group
+from .exceptions import InvalidHandshake
+from .options import CommonConfig
+from .sansio import CloseCode, Request, Response
+from .websocket import WebSocket
+
+__all__ = ["ConnectionContext"]
+
+
+class ConnectionContext(ABC):
+    """Opens a connection when entered, closes it when left.
+
+    Leaving it normally closes with 1000, by an `Exception` with 1011, both with the closing handshake and
+    within ``close_timeout``. Leaving it by anything else (cancellation, `KeyboardInterrupt`) sends 1001 as
+    far as that takes no waiting, and aborts. What the block raised comes out as it is; what became of
+    the connection raises nothing.
+    """
+
+    def __init__(self, config: CommonConfig) -> None:
+        self._open_timeout = config.open_timeout
+        self._opening = anyio.CancelScope()
+        self._given_up = False
+        self._rejection: Exception | None = None
+        self._group: TaskGroup | None = None
+        self._connection: Connection | None = None
+        self._ws: WebSocket | None = None
+
+    @abstractmethod
+    async def _open(self) -> WebSocket:
+        """Make the transport, `_run` it, and perform the handshake."""
+
+    async def __aenter__(self) -> WebSocket:
+        if self._group is not None:
+            raise RuntimeError("a connection's context manager can be entered only once")
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        try:
+            if self._open_timeout is not None:
+                self._opening.deadline = anyio.current_time() + self._open_timeout
+            with self._opening:
+                self._ws = await self._open()
+            if self._rejection is not None:
+                raise self._rejection
+            if self._given_up:
+                raise InvalidHandshake("given up before the connection was open")
+            if self._ws is None:
+                raise TimeoutError(
+                    f"the connection wasn't open after open_timeout, {self._open_timeout} seconds"
+                )
+        except BaseException as exc:
+            self._abort()
+            await exit_group(self._group, exc)
+            raise
+        return self._ws
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        assert self._group is not None
+        assert self._connection is not None
+        assert self._ws is not None
+        leaving: BaseException | None = None
+        try:
+            if exc is None:
+                await self._ws.aclose()
+            elif isinstance(exc, Exception):
+                await self._ws.aclose(CloseCode.INTERNAL_ERROR)
+            else:
+                self._connection.start_closing(CloseCode.GOING_AWAY, "")
+        except BaseException as raised:  # cancelled while closing; exit_group sorts it out
+            leaving = raised
+        self._abort()
+        return await exit_group(self._group, exc, leaving)
+
+    async def _reject(self, connection: Connection, why: Exception) -> None:
+        """Make *why* what entering raises, after a rejecting response has left and the peer closed.
+
+        That takes ``close_timeout`` at most, and no longer than opening may take.
+        """
+        self._rejection = why
+        with anyio.move_on_after(connection.config.close_timeout):
+            while not connection.lost:
+                await connection.changed.wait()
+
+    def give_up(self) -> None:
+        """Stop opening, if the connection isn't open yet."""
+        self._given_up = True
+        self._opening.cancel()
+
+    def _run(self, connection: Connection) -> None:
+        """Start what the transport has to run."""
+        assert self._group is not None
+        self._connection = connection
+        self._group.start_soon(connection.transport.run)
+
+    def _abort(self) -> None:
+        if self._connection is not None:
+            self._connection.transport.abort()
+
+
+async def handshake_message(connection: Connection) -> Request | Response:
+    """Wait for the peer's part of the opening handshake.
+
+    :raises InvalidHandshake: it isn't what it should be, or the connection ended before it came
+    """
+    while (message := connection.handshake_message()) is None:
+        check_handshake(connection)
+        await connection.changed.wait()
+    return message
+
+
+def check_handshake(connection: Connection) -> None:
+    """Raise why the handshake failed, if it did."""
+    exc = connection.protocol.handshake_exc
+    if exc is None:
+        return
+    if connection.lost_cause is not None and exc.__cause__ is None:
+        raise exc from connection.lost_cause
+    raise exc

@@ -1,0 +1,181 @@
+"""Every option, once: its name and type, its default, and what makes a value invalid.
+
+A function takes ``**options: Unpack[ClientOptions]`` (or Server) and ``config``, and hands both to
+`client_config` or `server_config`. The frozen config holds the defaults; the typed dicts only repeat
+the names for type checkers (``tests/test_options.py`` holds the two together).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import logging
+import math
+import ssl as ssl_module
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict, TypeVar
+
+from .sansio import ClientExtensionFactory, Headers, ServerExtensionFactory, ServerProtocol
+from .sansio.headers import HeadersLike
+
+__all__ = [
+    "ClientConfig",
+    "ClientOptions",
+    "CommonConfig",
+    "CommonOptions",
+    "ServerConfig",
+    "ServerOptions",
+    "client_config",
+    "server_config",
+]
+
+
+class CommonOptions(TypedDict, total=False):
+    """What both sides can be given; see `CommonConfig`."""
+
+    subprotocols: Sequence[str] | None
+    open_timeout: float | None
+    close_timeout: float | None
+    max_size: int | None
+    max_queue: int
+    read_limit: int
+    write_limit: int
+    logger: logging.Logger | logging.LoggerAdapter[logging.Logger] | None
+    ssl: ssl_module.SSLContext | None
+
+
+class ClientOptions(CommonOptions, total=False):
+    """What a client can be given; see `ClientConfig`."""
+
+    origin: str | None
+    extensions: Sequence[ClientExtensionFactory] | None
+    additional_headers: HeadersLike | None
+    user_agent_header: str | None
+    server_hostname: str | None
+
+
+class ServerOptions(CommonOptions, total=False):
+    """What a server can be given; see `ServerConfig`."""
+
+    origins: Sequence[str | None] | None
+    extensions: Sequence[ServerExtensionFactory] | None
+    select_subprotocol: Callable[[ServerProtocol, Sequence[str]], str | None] | None
+    server_header: str | None
+    backlog: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommonConfig:
+    """The options of both sides. Times are seconds, sizes bytes; a timeout of None never expires."""
+
+    subprotocols: Sequence[str] | None = None
+    """In order of preference."""
+    open_timeout: float | None = 10.0
+    """For everything until the connection is open: dialling, TLS, the opening handshake."""
+    close_timeout: float | None = 10.0
+    """For the closing handshake and the end of the TCP connection; then the connection is aborted."""
+    max_size: int | None = 2**20
+    """Of an incoming message, fragments together; a larger one fails the connection with 1009."""
+    max_queue: int = 512
+    """Finished messages that wait to be received before reading pauses."""
+    read_limit: int = 2**16
+    """Bytes of finished messages that wait to be received before reading pauses."""
+    write_limit: int = 2**16
+    """Bytes that wait to leave before sending waits."""
+    logger: logging.Logger | logging.LoggerAdapter[logging.Logger] | None = None
+    """Instead of ``anyio_ws.client`` or ``anyio_ws.server``."""
+    ssl: ssl_module.SSLContext | None = None
+    """For TLS. A client uses a default context where none is given."""
+
+    def __post_init__(self) -> None:
+        for name in ("open_timeout", "close_timeout"):
+            seconds = getattr(self, name)
+            if seconds is not None and not (_is_number(seconds) and seconds >= 0):
+                raise ValueError(f"{name} must be None or seconds, at least 0; got {seconds!r}")
+        for name, least in (("max_queue", 1), ("read_limit", 1), ("write_limit", 0)):
+            amount = getattr(self, name)
+            if not isinstance(amount, int) or amount < least:
+                raise ValueError(f"{name} must be an integer, at least {least}; got {amount!r}")
+        if self.max_size is not None and self.max_size < 1:
+            raise ValueError(f"max_size must be None or at least 1 byte; got {self.max_size!r}")
+        if isinstance(self.subprotocols, str):
+            raise TypeError(
+                f"subprotocols must be a sequence of strings, not {self.subprotocols!r}"
+            )
+        context: object = getattr(self, "ssl")  # noqa: B009  # not what the annotation promises
+        if context is not None and not isinstance(context, ssl_module.SSLContext):
+            raise TypeError(f"ssl must be None or an ssl.SSLContext, not {context!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConfig(CommonConfig):
+    """The options of a client."""
+
+    origin: str | None = None
+    """The Origin header; None for none."""
+    extensions: Sequence[ClientExtensionFactory] | None = None
+    """To offer, in order of preference."""
+    additional_headers: HeadersLike | None = None
+    """Headers to add to the handshake request; one that the handshake sets is replaced."""
+    user_agent_header: str | None = "anyio-ws"
+    """The User-Agent header; None for none."""
+    server_hostname: str | None = None
+    """The name to check the server's certificate against, instead of the URI's host."""
+
+    def __post_init__(self) -> None:
+        CommonConfig.__post_init__(self)
+        Headers(self.additional_headers or {})  # raises what is wrong before anything is dialled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig(CommonConfig):
+    """The options of a server."""
+
+    origins: Sequence[str | None] | None = None
+    """Acceptable Origin headers; None among them admits a request without one. By default an Origin
+    that is present must match the Host header: other sites' scripts can't connect."""
+    extensions: Sequence[ServerExtensionFactory] | None = None
+    """Supported, in the order in which they are tried."""
+    select_subprotocol: Callable[[ServerProtocol, Sequence[str]], str | None] | None = None
+    """Chooses among what the client offers, instead of `ServerProtocol.select_subprotocol`."""
+    server_header: str | None = "anyio-ws"
+    """The Server header; None for none."""
+    backlog: int = 1024
+    """Connections that the kernel queues until they are accepted."""
+
+    def __post_init__(self) -> None:
+        CommonConfig.__post_init__(self)
+        if isinstance(self.origins, str):
+            raise TypeError(f"origins must be a sequence of strings, not {self.origins!r}")
+
+
+def client_config(config: ClientConfig | None, options: Mapping[str, Any]) -> ClientConfig:
+    """Merge *options* into *config*, or into the defaults.
+
+    :raises TypeError: there is no such option; the nearest is named
+    :raises ValueError: a value makes no sense
+    """
+    return _merge(ClientConfig() if config is None else config, options)
+
+
+def server_config(config: ServerConfig | None, options: Mapping[str, Any]) -> ServerConfig:
+    """Merge *options* into *config*, or into the defaults; raises as `client_config`."""
+    return _merge(ServerConfig() if config is None else config, options)
+
+
+_Config = TypeVar("_Config", bound=CommonConfig)
+
+
+def _merge(config: _Config, options: Mapping[str, Any]) -> _Config:
+    names = [field.name for field in dataclasses.fields(config)]
+    for name in options:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{name!r} isn't an option of {type(config).__name__}{hint}")
+    return dataclasses.replace(config, **options) if options else config
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not math.isnan(value)

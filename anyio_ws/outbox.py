@@ -1,0 +1,69 @@
+"""Frames on their way out, in two lanes.
+
+Ping and Pong pass at the next frame boundary, so that a long message doesn't make a peer look dead;
+data and Close keep their order. At most one Pong waits: answering the latest Ping answers those before
+it (RFC 6455, section 5.5.3), so a peer that floods pings and doesn't read costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+__all__ = ["Outbox"]
+
+_PING: Final = 0x9
+_PONG: Final = 0xA
+
+
+class Outbox:
+    """Serialized frames in the order in which they are to leave."""
+
+    __slots__ = ("_lane", "_pings", "_pong", "size")
+
+    def __init__(self) -> None:
+        self._lane: deque[bytes] = deque()
+        self._pings: deque[bytes] = deque()
+        self._pong: bytes | None = None
+        self.size = 0
+        """Bytes in both lanes."""
+
+    def __bool__(self) -> bool:
+        return bool(self._lane or self._pings or self._pong is not None)
+
+    @property
+    def has_ping(self) -> bool:
+        """Whether there is a Ping."""
+        return bool(self._pings)
+
+    def add(self, data: bytes) -> None:
+        """Add what the protocol gave: a frame, the handshake, or b"" for the end of the stream."""
+        self.size += len(data)
+        opcode = data[0] & 0x0F if data else None  # neither lane's letters: b"G"ET, b"H"TTP
+        if opcode == _PONG:
+            if self._pong is not None:
+                self.size -= len(self._pong)
+            self._pong = data
+        elif opcode == _PING:
+            self._pings.append(data)
+        else:
+            self._lane.append(data)
+
+    def next(self) -> tuple[bytes, bool]:
+        """Remove what is to leave next; whether it is a Ping comes with it."""
+        if self._pong is not None:
+            data, self._pong = self._pong, None
+            ping = False
+        elif self._pings:
+            data, ping = self._pings.popleft(), True
+        else:
+            data, ping = self._lane.popleft(), False
+        self.size -= len(data)
+        return data, ping
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._lane.clear()
+        self._pings.clear()
+        self._pong = None
+        self.size = 0

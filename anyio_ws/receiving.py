@@ -1,0 +1,202 @@
+"""The ways to receive: message by message, fragment by fragment, as events, or for somebody else.
+
+All take from the connection's inbox, one at a time: each claims the connection while it receives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio.abc import ObjectReceiveStream, TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from .connection import Connection
+from .contexts import exit_group
+from .errors import Call
+from .events import Binary, Closed, Event, Ping, Pong, Text
+from .exceptions import ConnectionClosed
+from .sansio import Close, CloseCode, Frame, Opcode
+
+__all__ = ["Events", "Fragments", "MessageReader", "take_nowait", "wait_for_message"]
+
+
+async def wait_for_message(connection: Connection) -> None:
+    """Wait until the inbox has a finished message.
+
+    :raises ConnectionClosed: there won't be one
+    """
+    while not connection.inbox.count:
+        _check_input(connection)
+        await connection.changed.wait()
+
+
+def take_nowait(connection: Connection) -> str | bytes:
+    """Take a finished message.
+
+    :raises anyio.WouldBlock: there is none
+    :raises ConnectionClosed: there won't be one
+    """
+    if not connection.inbox.count:
+        _check_input(connection)
+        raise anyio.WouldBlock
+    return connection.take()
+
+
+def _check_input(connection: Connection) -> None:
+    """The inbox has no finished message: can there still be one?"""
+    connection.release_failure()
+    if connection.input_over:
+        raise connection.closed(Call.RECEIVE)
+
+
+class MessageReader:
+    """Exclusive, non-waiting access to what a connection receives; see `WebSocket.attach_reader`."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection, notify: Callable[[], None]) -> None:
+        connection.claim(self)
+        connection.notify = notify
+        self._connection = connection
+
+    def receive_nowait(self) -> str | bytes:
+        """Take a message that has arrived.
+
+        :raises anyio.WouldBlock: there is none
+        :raises ConnectionClosed: the connection is closed, and everything that arrived was taken
+        """
+        return take_nowait(self._connection)
+
+    @property
+    def available(self) -> int:
+        """The number of messages that can be taken now."""
+        return self._connection.inbox.count
+
+    @property
+    def ready(self) -> bool:
+        """Whether `receive_nowait` would do something else than raise ``anyio.WouldBlock``."""
+        return self._connection.readable
+
+    @property
+    def closed_exc(self) -> ConnectionClosed | None:
+        """What `receive_nowait` raises, or will raise after the messages; None as long as it's open."""
+        connection = self._connection
+        return connection.closed(Call.RECEIVE) if connection.input_over else None
+
+    def detach(self) -> None:
+        """Give receiving back. What wasn't taken stays with the connection."""
+        self._connection.notify = None
+        self._connection.disclaim(self)
+
+
+class Fragments:
+    """The fragments of one message; see `WebSocket.receive_fragments`.
+
+    Iterating raises `ConnectionClosed` if the connection ends before the message does.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._begun = False
+        self._complete = False
+
+    async def __aenter__(self) -> Self:
+        self._connection.claim(self)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._begun and not self._complete:
+            self._connection.skip_message()
+        self._connection.disclaim(self)
+
+    def __aiter__(self) -> AsyncIterator[str | bytes]:
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        """Wait for the next fragment. Cancelling loses nothing."""
+        await anyio.lowlevel.checkpoint()
+        if self._complete:
+            raise StopAsyncIteration
+        connection = self._connection
+        while (fragment := connection.take_fragment()) is None:
+            _check_input(connection)
+            await connection.changed.wait()
+        self._begun = True
+        self._complete = fragment.final
+        return fragment.data
+
+
+class Events:
+    """A task that moves events from the inbox into a memory object stream; see `WebSocket.events`.
+
+    An event leaves the inbox only after the stream's reader has got it, so one that isn't read stays.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._group: TaskGroup | None = None
+        self._stream: MemoryObjectReceiveStream[Event] | None = None
+
+    async def __aenter__(self) -> ObjectReceiveStream[Event]:
+        self._connection.claim(self)
+        self._connection.recording = True
+        send, self._stream = anyio.create_memory_object_stream[Event]()
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        self._group.start_soon(self._move, send)
+        return self._stream
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        assert self._group is not None
+        assert self._stream is not None
+        self._group.cancel_scope.cancel()
+        try:
+            return await exit_group(self._group, exc)
+        finally:
+            self._stream.close()  # and not aclose(): nothing here may be cancelled
+            self._connection.recording = False
+            self._connection.inbox.drop_controls()
+            self._connection.disclaim(self)
+
+    async def _move(self, stream: MemoryObjectSendStream[Event]) -> None:
+        connection = self._connection
+        with stream:
+            try:
+                while True:
+                    try:
+                        await wait_for_message(connection)
+                    except ConnectionClosed as exc:
+                        await stream.send(_as_closed(exc.rcvd))
+                        return
+                    await stream.send(_as_event(connection.inbox.first()))
+                    if connection.inbox.count:  # otherwise aclose() has dropped everything
+                        connection.take()
+            except anyio.BrokenResourceError:
+                pass  # the reader closed its end before the end of the block
+
+
+def _as_closed(close: Close | None) -> Closed:
+    if close is None:
+        return Closed(CloseCode.ABNORMAL_CLOSURE, "")
+    return Closed(close.code, close.reason)
+
+
+def _as_event(message: str | bytes | Frame) -> Event:
+    if isinstance(message, str):
+        return Text(message)
+    if isinstance(message, bytes):
+        return Binary(message)
+    return Ping(message.data) if message.opcode is Opcode.PING else Pong(message.data)

@@ -1,0 +1,331 @@
+"""The server: `open_server`, `serve_websocket`, `accept_websocket`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeAlias, Unpack, cast
+
+import anyio
+from anyio.abc import ByteStream, TaskGroup, TaskStatus
+
+from .connection import Connection
+from .contexts import exit_group
+from .exceptions import ConnectionClosed, InvalidHandshake
+from .opening import ConnectionContext, check_handshake, handshake_message
+from .options import ServerConfig, ServerOptions, server_config
+from .sansio import Close, CloseCode, Request, Response, ServerProtocol, State
+from .sansio.headers import build_host
+from .sansio.protocol import LoggerLike
+from .sansio.uri import same_origin
+from .transports.dial import wrap
+from .transports.listen import Address, TCPListener, addresses, listen
+from .transports.stream import AnyByteStream
+from .websocket import WebSocket
+
+__all__ = ["Handler", "WebSocketServer", "accept_websocket", "open_server", "serve_websocket"]
+
+Handler: TypeAlias = Callable[[WebSocket], Awaitable[object]]
+"""Called with each accepted connection, in a task of its own; the connection ends with it."""
+
+
+def accept_websocket(
+    stream: AnyByteStream,
+    *,
+    config: ServerConfig | None = None,
+    **options: Unpack[ServerOptions],
+) -> AbstractAsyncContextManager[WebSocket]:
+    """Be the server on any byte stream: ``async with accept_websocket(stream) as ws``.
+
+    Entering starts TLS if ``ssl`` was given and performs the opening handshake, within ``open_timeout``. A
+    request that can't be accepted is answered with the fitting HTTP status. Leaving, cancelling and what
+    the block raises are as for `open_websocket`.
+
+    :param stream: a byte stream of AnyIO or trio, or a pair ``(receive, send)`` of one-way streams; it is
+        closed with the connection
+    :param config: all options at once; the others override it
+    :param options: see `ServerConfig`
+    :raises TypeError: there is no such option
+    :raises ValueError: an option's value makes no sense
+    :raises InvalidHandshake: on entering: the request wasn't acceptable, or never came
+    :raises OSError: on entering: TLS failed
+    :raises TimeoutError: on entering: ``open_timeout`` expired
+    """
+    return _AcceptWebSocket(stream, server_config(config, options))
+
+
+class _AcceptWebSocket(ConnectionContext):
+    def __init__(self, stream: AnyByteStream, config: ServerConfig) -> None:
+        super().__init__(config)
+        self._stream = stream
+        self._config = config
+
+    async def _open(self) -> WebSocket:
+        config = self._config
+        protocol = ServerProtocol(
+            origins=config.origins,
+            extensions=config.extensions,
+            subprotocols=config.subprotocols,
+            select_subprotocol=config.select_subprotocol,
+            max_size=config.max_size,
+            logger=config.logger,
+        )
+        transport = await wrap(self._stream, config.ssl, server_side=True)
+        connection = Connection(protocol, transport, config)
+        self._run(connection)
+        try:
+            request = await handshake_message(connection)
+            assert isinstance(request, Request)
+            try:
+                response = self._respond(protocol, request)
+            finally:
+                connection.after_handshake()
+            check_handshake(connection)
+        except Exception as exc:
+            await self._reject(connection, exc)
+            raise
+        return WebSocket(connection, url=request.path, request=request, response=response)
+
+    def _respond(self, protocol: ServerProtocol, request: Request) -> Response:
+        if protocol.handshake_exc is not None:
+            raise protocol.handshake_exc  # the client didn't wait for an answer
+        if self._config.origins is None and not _from_here(request):
+            protocol.origins = ()
+        try:
+            response = protocol.accept(request)
+        except Exception:
+            # Only a select_subprotocol of the user's raises here. The client is told, and so is the caller.
+            protocol.send_response(protocol.reject(500, "Internal Server Error\n"))
+            raise
+        if self._config.server_header is not None:
+            response.headers["Server"] = self._config.server_header
+        protocol.send_response(response)
+        return response
+
+
+def _from_here(request: Request) -> bool:
+    """Whether the request comes from a page of this very host, or from no page at all."""
+    origins = request.headers.get_all("Origin")
+    return not origins or same_origin(origins[0], request.headers.get("Host", ""))
+
+
+class WebSocketServer:
+    """A running server; made by `open_server` and `serve_websocket`."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        listener: TCPListener,
+        host: str | None,
+        config: ServerConfig,
+    ) -> None:
+        self._handler = handler
+        self._listener = listener
+        self._host = host
+        self._config = config
+        self._accepting = anyio.CancelScope()
+        self._openings: set[_AcceptWebSocket] = set()
+        self._connections: set[WebSocket] = set()
+        self._tasks: TaskGroup | None = None
+        self._finished = anyio.Event()
+        self._logger: LoggerLike = config.logger or logging.getLogger("anyio_ws.server")
+        self.addresses: list[Address] = addresses(listener)
+        """The ``(host, port)`` of each listening socket."""
+
+    @property
+    def connections(self) -> frozenset[WebSocket]:
+        """The connections that are open now."""
+        return frozenset(self._connections)
+
+    @property
+    def port(self) -> int:
+        """The port of the first listening socket: the real one where 0 was asked for."""
+        return self.addresses[0][1]
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine can connect to."""
+        host = self._host
+        if host is None or host in ("0.0.0.0", "::"):
+            host = "localhost"
+        secure = self._config.ssl is not None
+        return f"{'wss' if secure else 'ws'}://{build_host(host, self.port, secure=secure)}"
+
+    async def shutdown(
+        self, grace: float | None = None, code: int = CloseCode.GOING_AWAY, reason: str = ""
+    ) -> None:
+        """Stop accepting, let the handlers finish, say goodbye.
+
+        Handlers have *grace* seconds (None: none) to finish by themselves. Connections that are open then
+        are closed with *code* and *reason*, each within ``close_timeout``; a handler that goes on for
+        another ``close_timeout`` after that is cancelled. Returns when every handler has ended. Cancelling it
+        ends everything now.
+
+        :raises ProtocolError: *code* can't be sent
+        :raises ValueError: *reason* is too long
+        """
+        Close(code, reason).serialize()  # raises what is wrong before anything is ended
+        try:
+            self._accepting.cancel()
+            for opening in self._openings:
+                opening.give_up()
+            if grace is not None:
+                with anyio.move_on_after(grace):
+                    await self._finished.wait()
+            async with anyio.create_task_group() as closing:
+                for ws in self._connections:
+                    closing.start_soon(ws.aclose, code, reason)
+            with anyio.move_on_after(self._config.close_timeout):
+                await self._finished.wait()
+        finally:
+            self._cancel()
+        await self._finished.wait()
+
+    def _cancel(self) -> None:
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+
+    async def serve(self, task_status: TaskStatus[WebSocketServer]) -> None:
+        """Accept and serve connections; not for users."""
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                task_status.started(self)
+                with self._accepting:
+                    async with self._listener:
+                        await self._listener.serve(self._serve_stream, self._tasks)
+        finally:
+            self._finished.set()
+
+    async def _serve_stream(self, stream: ByteStream) -> None:
+        """One connection, from its stream to its end. Only cancellation and the like leave it."""
+        opening = _AcceptWebSocket(stream, self._config)
+        self._openings.add(opening)
+        if self._accepting.cancel_called:  # shut down before we came to run
+            opening.give_up()
+        ws: WebSocket | None = None
+        try:
+            async with opening as ws:
+                self._openings.discard(opening)
+                self._connections.add(ws)
+                await self._handle(ws)
+        except Exception as exc:  # one bad client or handler never takes the server down
+            if ws is not None:
+                self._logger.error("connection handler failed", exc_info=exc)
+            elif isinstance(exc, InvalidHandshake | OSError):  # TimeoutError is an OSError
+                self._logger.info("opening handshake failed: %s", exc)
+            else:
+                self._logger.error("opening handshake failed", exc_info=exc)
+        finally:
+            self._openings.discard(opening)
+            if ws is not None:
+                self._connections.discard(ws)
+
+    async def _handle(self, ws: WebSocket) -> None:
+        try:
+            await self._handler(ws)
+        except Exception as exc:
+            if ws.state is State.OPEN or not _is_end_of_connection(exc):
+                raise  # an error, or the end of another connection than this one
+            self._logger.debug("handler ended with its connection: %s", exc)
+
+
+def _is_end_of_connection(exc: Exception) -> bool:
+    """Whether *exc* is a `ConnectionClosed`, or several out of a task group and nothing else."""
+    if isinstance(exc, ExceptionGroup):
+        return all(
+            _is_end_of_connection(inner)
+            for inner in cast("ExceptionGroup[Exception]", exc).exceptions
+        )
+    return isinstance(exc, ConnectionClosed)
+
+
+async def serve_websocket(
+    handler: Handler,
+    host: str | None,
+    port: int,
+    *,
+    config: ServerConfig | None = None,
+    task_status: TaskStatus[WebSocketServer] = anyio.TASK_STATUS_IGNORED,
+    **options: Unpack[ServerOptions],
+) -> None:
+    """Serve until cancelled, or until `WebSocketServer.shutdown` is called.
+
+    In a nursery: ``server = await tg.start(partial(serve_websocket, handler, "127.0.0.1", 0))``, AnyIO's or
+    trio's; that gives the `WebSocketServer`. Cancelling ends everything now: handlers are cancelled, each
+    connection sends Close 1001 as far as that takes no waiting, and is aborted.
+
+    Each connection has a task, in which *handler* is called after the opening handshake; when it returns
+    the connection is closed with 1000. What it raises is logged and closes the connection with 1011; the
+    server and other connections go on. A `ConnectionClosed` of its own connection is not an error.
+
+    :param host: address or name to listen on, all that it resolves to; None for every interface
+    :param port: 0 picks a free port, see `WebSocketServer.port`
+    :param config: all options at once; the others override it
+    :param options: see `ServerConfig`
+    :raises TypeError: there is no such option; *handler* isn't callable
+    :raises ValueError: an option's value makes no sense
+    :raises OSError: the address can't be listened on
+    """
+    merged = server_config(config, options)
+    if not callable(handler):
+        raise TypeError(f"the handler must be an async function, not {handler!r}")
+    listener = await listen(host, port, backlog=merged.backlog)
+    await WebSocketServer(handler, listener, host, merged).serve(task_status)
+
+
+def open_server(
+    handler: Handler,
+    host: str | None,
+    port: int,
+    *,
+    config: ServerConfig | None = None,
+    **options: Unpack[ServerOptions],
+) -> AbstractAsyncContextManager[WebSocketServer]:
+    """Serve while in a block: ``async with open_server(handler, "127.0.0.1", 8765) as server``.
+
+    Leaving the block normally is ``await server.shutdown()``; leaving it by an exception ends everything
+    now. For the rest, and the errors, see `serve_websocket`.
+    """
+    return _OpenServer(
+        partial(serve_websocket, handler, host, port, config=server_config(config, options))
+    )
+
+
+class _OpenServer:
+    def __init__(self, serve: partial[Coroutine[Any, Any, None]]) -> None:
+        self._serve = serve
+        self._group: TaskGroup | None = None
+        self._server: WebSocketServer | None = None
+
+    async def __aenter__(self) -> WebSocketServer:
+        if self._group is not None:
+            raise RuntimeError("a server's context manager can be entered only once")
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        try:
+            self._server = await self._group.start(self._serve)
+        except BaseException as exc:
+            await exit_group(self._group, exc)
+            raise
+        assert self._server is not None
+        return self._server
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        assert self._group is not None
+        assert self._server is not None
+        leaving: BaseException | None = None
+        try:
+            if exc is None:
+                await self._server.shutdown()
+        except BaseException as raised:  # cancelled while shutting down; exit_group sorts it out
+            leaving = raised
+        self._group.cancel_scope.cancel()
+        return await exit_group(self._group, exc, leaving)

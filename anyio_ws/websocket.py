@@ -1,0 +1,486 @@
+"""`WebSocket`: the one connection class, of client and server, on trio and asyncio.
+
+It is the waiting half of a connection; `anyio_ws.connection` is the half that never waits. Every method
+here that waits looks at the connection's state again whenever it is woken, and takes what it came for
+without an await in between: that is what makes cancelling safe.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import SimpleNamespace
+from typing import Any, Final, TypeAlias, cast
+
+import anyio
+from anyio.abc import ObjectReceiveStream, ObjectStream, SocketAttribute
+from anyio.lowlevel import checkpoint
+
+from .connection import Connection
+from .errors import Call
+from .events import Event
+from .exceptions import ConnectionClosedOK
+from .receiving import Events, Fragments, MessageReader, take_nowait, wait_for_message
+from .sansio import CloseCode, Extension, Opcode, Request, Response, State
+from .sansio.frames import MAX_CONTROL_PAYLOAD
+
+__all__ = ["Fragments", "MessageReader", "Sendable", "WebSocket"]
+
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+
+Sendable: TypeAlias = (
+    str
+    | BytesLike
+    | Iterable[str]
+    | Iterable[BytesLike]
+    | AsyncIterable[str]
+    | AsyncIterable[BytesLike]
+)
+"""What `WebSocket.send` takes: a message, or the fragments of one."""
+
+MAX_FRAME: Final = 2**20
+"""Bytes of payload that we put into one frame: a longer message is cut, so that a Ping can pass."""
+
+
+class WebSocket(ObjectStream[str | bytes]):
+    """A WebSocket connection: messages in both directions.
+
+    Text messages are `str`, binary messages `bytes`. It is an AnyIO object stream, and a typed attribute
+    provider that answers for the socket and TLS below. One task at a time may receive; any number may
+    send, their messages go out in the order of the calls.
+
+    Reading goes on while nobody waits in `receive`, up to ``read_limit`` bytes or ``max_queue``
+    messages; pings are answered. Nothing that is received while there is room depends on the
+    application to do anything.
+
+    A closed connection makes every method raise `ConnectionClosed`, which is the fitting AnyIO stream
+    error as well: ``anyio.EndOfStream`` when receiving after the peer closed normally,
+    ``anyio.ClosedResourceError`` after this side closed, ``anyio.BrokenResourceError`` otherwise.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        url: str,
+        request: Request,
+        response: Response,
+    ) -> None:
+        """Not for users: `open_websocket`, servers and `accept_websocket` make connections."""
+        self._connection = connection
+        self._user_data: SimpleNamespace | None = None
+        self.url: Final = url
+        """Where a client connected to; what a server was asked for."""
+        self.request: Final = request
+        """The opening handshake's request."""
+        self.response: Final = response
+        """The opening handshake's response."""
+
+    def __repr__(self) -> str:
+        return f"<WebSocket {self.url} {self.state.name} id={self.id}>"
+
+    # What is known.
+
+    @property
+    def id(self) -> uuid.UUID:
+        """Tells connections apart, in logs for example."""
+        return self._connection.protocol.id
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol negotiated, if any."""
+        return self._connection.protocol.subprotocol
+
+    @property
+    def extensions(self) -> tuple[Extension, ...]:
+        """The extensions negotiated."""
+        return self._connection.protocol.extensions
+
+    @property
+    def state(self) -> State:
+        """The state of the connection (RFC 6455, section 4 and 7)."""
+        return self._connection.protocol.state
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code received; 1006 if it ended without; None while it is open."""
+        protocol = self._connection.protocol
+        if protocol.close_rcvd is not None:
+            return protocol.close_rcvd.code
+        return CloseCode.ABNORMAL_CLOSURE if self._connection.input_over else None
+
+    @property
+    def close_reason(self) -> str | None:
+        """The close reason received; "" if it ended without; None while it is open."""
+        protocol = self._connection.protocol
+        if protocol.close_rcvd is not None:
+            return protocol.close_rcvd.reason
+        return "" if self._connection.input_over else None
+
+    @property
+    def latency(self) -> float:
+        """Seconds between the last answered ping and its pong; 0 before there was one."""
+        return self._connection.latency
+
+    @property
+    def buffered_amount(self) -> int:
+        """Bytes that were sent, by `send` and the like, and haven't left."""
+        return self._connection.buffered_amount
+
+    @property
+    def local_address(self) -> Any:
+        """This end's socket address: ``(host, port)`` or a path; None where there is no socket."""
+        return self.extra(SocketAttribute.local_address, None)
+
+    @property
+    def remote_address(self) -> Any:
+        """The peer's socket address; see `local_address`."""
+        return self.extra(SocketAttribute.remote_address, None)
+
+    @property
+    def user_data(self) -> SimpleNamespace:
+        """A place for your own attributes: ``ws.user_data.name = "alice"``."""
+        if self._user_data is None:
+            self._user_data = SimpleNamespace()
+        return self._user_data
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """AnyIO's typed attributes of what is below."""
+        return self._connection.transport.extra_attributes
+
+    # Receiving.
+
+    async def receive(self) -> str | bytes:
+        """Receive the next message.
+
+        Cancelling it loses nothing, also of a message of which only a part has arrived: the next call
+        returns it. What had arrived before the connection ended is delivered first.
+
+        :raises ConnectionClosed: the connection is closed, and everything that arrived was received
+        :raises anyio.BusyResourceError: another task receives, or `events` and the like took over
+        """
+        connection = self._connection
+        connection.claim(self)
+        try:
+            await checkpoint()
+            await wait_for_message(connection)
+            return connection.take()
+        finally:
+            connection.disclaim(self)
+
+    def receive_nowait(self) -> str | bytes:
+        """Receive a message that has arrived.
+
+        :raises anyio.WouldBlock: there is none
+        :raises ConnectionClosed: as `receive`
+        :raises anyio.BusyResourceError: as `receive`
+        """
+        connection = self._connection
+        connection.claim(self)
+        try:
+            return take_nowait(connection)
+        finally:
+            connection.disclaim(self)
+
+    async def __anext__(self) -> str | bytes:
+        try:
+            return await self.receive()
+        except ConnectionClosedOK:
+            raise StopAsyncIteration from None
+
+    def receive_fragments(self) -> Fragments:
+        """Receive the next message fragment by fragment: ``async with ws.receive_fragments() as parts``.
+
+        Iterating over *parts* gives `str` or `bytes` as they arrive. Leaving the block early discards the
+        rest of the message, without waiting for it. Inside, `receive` raises
+        ``anyio.BusyResourceError``.
+        """
+        return Fragments(self._connection)
+
+    def events(self) -> AbstractAsyncContextManager[ObjectReceiveStream[Event]]:
+        """Receive everything that arrives, typed: ``async with ws.events() as events``.
+
+        Gives a stream of `anyio_ws.events`: messages, pings (which are answered all the same), pongs, and
+        a `Closed` at the end, after which the stream ends. Inside, `receive` raises
+        ``anyio.BusyResourceError``; messages not taken by the end of the block are left for it. It takes a
+        task and a scheduling round per event, which `receive` doesn't.
+        """
+        return Events(self._connection)
+
+    def attach_reader(self, notify: Callable[[], None]) -> MessageReader:
+        """Take over receiving without a task that waits: for those who merge connections.
+
+        *notify* is called, without arguments and from wherever the data came from, whenever there may
+        be something to take from the reader; it must neither wait nor raise. Until the reader is
+        detached, `receive` raises ``anyio.BusyResourceError``.
+
+        :raises anyio.BusyResourceError: somebody receives already
+        """
+        return MessageReader(self._connection, notify)
+
+    # Sending.
+
+    async def send(self, item: Sendable) -> None:
+        """Send a message: `str` as text, bytes-like as binary.
+
+        Waits, in order of arrival, while more than ``write_limit`` bytes haven't left. When it returns the
+        message is committed, and will be sent whole unless the connection ends; when it is cancelled,
+        nothing of the message was or will be sent.
+
+        An iterable or asynchronous iterable of `str` or of bytes-like objects is sent as the fragments of
+        one message, each as soon as it is there; an empty one sends nothing. Other messages wait
+        meanwhile. If it is cancelled, raises, or gives a fragment of another type, after the first
+        fragment was sent, the message can't be completed: the connection is failed with 1011.
+
+        :raises TypeError: *item* is none of these (a mapping isn't either); or fragments of mixed types
+        :raises ConnectionClosed: the connection is closed
+        """
+        await checkpoint()
+        if isinstance(item, str | bytes | bytearray | memoryview):
+            opcode, data = _encode(item)
+            await self._connection.turnstile.pass_through()
+            self._commit(opcode, data)
+        elif isinstance(item, Mapping):
+            raise TypeError("a mapping can't be sent; send its keys() or values(), or serialize it")
+        else:
+            await self._send_fragments(_as_async(item))
+
+    def send_nowait(self, item: str | BytesLike) -> None:
+        """Send a message if that doesn't take waiting; see `send`.
+
+        :raises anyio.WouldBlock: more than ``write_limit`` bytes haven't left, or others wait to send
+        :raises TypeError: *item* is neither `str` nor bytes-like
+        :raises ConnectionClosed: the connection is closed
+        """
+        opcode, data = _encode(item)
+        if not self._connection.turnstile.open:
+            raise anyio.WouldBlock
+        self._commit(opcode, data)
+
+    async def flush(self) -> None:
+        """Wait until everything that was sent has been taken by the kernel, or the stream below.
+
+        Cancelling only ends the waiting.
+
+        :raises ConnectionClosed: the connection broke meanwhile
+        """
+        await checkpoint()
+        connection = self._connection
+        while connection.buffered_amount:
+            if connection.lost:
+                raise connection.closed(Call.SEND)
+            await connection.progress.wait()
+        if connection.lost:
+            raise connection.closed(Call.SEND)
+
+    async def ping(self, data: str | BytesLike | None = None) -> float:
+        """Ping the peer and wait for the pong; returns the latency in seconds.
+
+        A later pong answers earlier pings too (RFC 6455, section 5.5.3). The pong is read in its turn: while
+        the inbox is full because nobody receives, it isn't. Cancelling frees the payload.
+
+        :param data: at most 125 bytes; None for random bytes
+        :raises ValueError: too long, or the payload of another ping that waits
+        :raises ConnectionClosed: the connection is closed, or was before the pong came
+        """
+        payload = _control_payload(data)
+        connection = self._connection
+        await self._wait_for(connection.has_room_for_ping)
+        ping = connection.commit_ping(payload)
+        try:
+            while ping.latency is None:
+                connection.release_failure()
+                if connection.input_over:
+                    raise connection.closed(Call.SEND)
+                await ping.answered.wait()
+            return ping.latency
+        finally:
+            if connection.pings.get(payload) is ping:
+                del connection.pings[payload]
+
+    async def send_ping(self, data: str | BytesLike | None = None) -> None:
+        """Send a ping and don't wait for the pong, which will update `latency`.
+
+        :param data: as for `ping`
+        :raises ValueError: as `ping`
+        :raises ConnectionClosed: the connection is closed
+        """
+        payload = _control_payload(data)
+        await self._wait_for(self._connection.has_room_for_ping)
+        self._connection.commit_unawaited_ping(payload)
+
+    async def send_pong(self, data: str | BytesLike = b"") -> None:
+        """Send an unsolicited pong, a one-way heartbeat (RFC 6455, section 5.5.3).
+
+        If another pong hasn't left yet, this one replaces it.
+
+        :param data: at most 125 bytes
+        :raises ValueError: *data* is too long
+        :raises ConnectionClosed: the connection is closed
+        """
+        payload = _control_payload(data)
+        await checkpoint()
+        self._connection.check_open()
+        self._connection.protocol.send_pong(payload)
+        self._connection.flush_protocol()
+
+    # Closing.
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connection: perform the closing handshake and wait for the end of the TCP connection.
+
+        Never takes longer than ``close_timeout`` seconds: then the connection is aborted. What was sent
+        before goes out first; what has arrived, or arrives meanwhile, is dropped. Does nothing more than
+        wait when the connection is closing, and nothing when it is closed. Cancelling aborts the
+        connection at once.
+
+        :param code: a close code that may be sent (RFC 6455, section 7.4)
+        :param reason: at most 123 bytes in UTF-8
+        :raises ProtocolError: *code* isn't such a code
+        :raises ValueError: *reason* is too long
+        """
+        connection = self._connection
+        connection.start_closing(code, reason)
+        try:
+            with anyio.move_on_after(connection.config.close_timeout):
+                while not connection.lost:
+                    await connection.changed.wait()
+            if not connection.lost:
+                connection.transport.abort()
+                while not connection.lost:
+                    await connection.changed.wait()
+            await checkpoint()
+        finally:
+            if not connection.lost:
+                connection.transport.abort()
+
+    async def send_eof(self, code: int = 1000, reason: str = "") -> None:
+        """Send a Close frame and keep reading: nothing can be sent any more, `receive` goes on.
+
+        The peer's answering Close frame ends that. Does nothing when the connection is closing.
+
+        :param code: as for `aclose`
+        :param reason: as for `aclose`
+        :raises ProtocolError: as `aclose`
+        :raises ValueError: as `aclose`
+        """
+        await checkpoint()
+        self._connection.send_close(code, reason)
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is closed, whoever closes it. Doesn't close it.
+
+        Once the Close frames were exchanged, the peer has ``close_timeout`` seconds to end the TCP
+        connection. While the inbox is full because nobody receives, the peer's Close frame isn't read.
+        """
+        await checkpoint()
+        connection = self._connection
+        while not (connection.lost and connection.input_over):
+            connection.release_failure()
+            if connection.input_over:
+                with anyio.move_on_after(connection.config.close_timeout) as scope:
+                    while not connection.lost:
+                        await connection.changed.wait()
+                if scope.cancelled_caught:
+                    connection.transport.abort()
+            else:
+                await connection.changed.wait()
+
+    # Inside.
+
+    def _commit(self, opcode: Opcode, data: bytes) -> None:
+        connection = self._connection
+        if len(data) <= MAX_FRAME:
+            connection.commit(opcode, data)
+            return
+        for start in range(0, len(data), MAX_FRAME):
+            end = start + MAX_FRAME
+            connection.commit(
+                opcode if start == 0 else Opcode.CONT, data[start:end], fin=end >= len(data)
+            )
+
+    async def _send_fragments(self, items: AsyncIterable[object]) -> None:
+        connection = self._connection
+        kind: Opcode | None = None
+        try:
+            async for item in items:
+                opcode, data = _encode(item)
+                if kind is None:
+                    await connection.turnstile.pass_through()
+                    connection.sending_fragments = True
+                    kind = opcode
+                    connection.commit(opcode, data, fin=False)
+                elif opcode is not kind:
+                    raise TypeError(f"a {kind.name} message can't have a {opcode.name} fragment")
+                else:
+                    await self._wait_for(connection.has_room)
+                    connection.commit(Opcode.CONT, data, fin=False)
+            if kind is not None:
+                await self._wait_for(connection.has_room)
+                connection.commit(Opcode.CONT, b"")
+        except BaseException:
+            if kind is not None:
+                connection.break_off()
+            raise
+        finally:
+            if kind is not None:
+                connection.sending_fragments = False
+                connection.turnstile.wake()
+
+    async def _wait_for(self, room: Callable[[], bool]) -> None:
+        """Wait until there is *room*: for a Ping, or for the next fragment of a message being sent.
+
+        Neither waits for the turns of those who send messages.
+        """
+        await checkpoint()
+        while not room():
+            await self._connection.progress.wait()
+
+
+def _encode(item: object) -> tuple[Opcode, bytes]:
+    """The opcode and payload of a message, or of a fragment.
+
+    :raises TypeError: it is neither `str` nor bytes-like
+    """
+    if isinstance(item, str):
+        return Opcode.TEXT, item.encode()
+    if isinstance(item, bytes):
+        return Opcode.BINARY, item
+    if isinstance(item, bytearray | memoryview):
+        return Opcode.BINARY, bytes(cast("bytearray | memoryview[int]", item))
+    raise TypeError(f"str or bytes-like expected, not {type(item).__name__}")
+
+
+def _control_payload(data: str | BytesLike | None) -> bytes:
+    payload = secrets.token_bytes(4) if data is None else _encode(data)[1]
+    if len(payload) > MAX_CONTROL_PAYLOAD:
+        raise ValueError(
+            f"payload of {len(payload)} bytes; at most {MAX_CONTROL_PAYLOAD} are allowed in a ping or pong"
+        )
+    return payload
+
+
+def _as_async(items: object) -> AsyncIterable[object]:
+    if isinstance(items, AsyncIterable):
+        return cast("AsyncIterable[object]", items)
+    if isinstance(items, Iterable):
+        return _AsyncIterator(cast("Iterable[object]", items))
+    raise TypeError(f"str, bytes-like or an iterable of them expected, not {type(items).__name__}")
+
+
+class _AsyncIterator:
+    """A plain iterable, for ``async for``. No generator: nobody would close it."""
+
+    def __init__(self, items: Iterable[object]) -> None:
+        self._items = iter(items)
+
+    def __aiter__(self) -> AsyncIterator[object]:
+        return self
+
+    async def __anext__(self) -> object:
+        for item in self._items:
+            return item
+        raise StopAsyncIteration

@@ -8,6 +8,8 @@ and print and pickle as the public ones.
 from __future__ import annotations
 
 import enum
+import os
+import socket
 import ssl
 from typing import cast
 
@@ -86,6 +88,8 @@ def _reasons(exc: BaseException) -> list[str]:
     cause = exc.__cause__
     if isinstance(cause, OSError) or isinstance(cause, BaseExceptionGroup):  # noqa: SIM101  # narrows
         return _reasons(cast("BaseException", cause))
-    if isinstance(exc, OSError) and exc.strerror:
-        return [exc.strerror]
-    return [str(exc)]
+    if not isinstance(exc, OSError):
+        return [str(exc)]
+    if exc.errno and not isinstance(exc, socket.gaierror | ssl.SSLError):
+        return [os.strerror(exc.errno)]  # asyncio's own text for it names only the address
+    return [exc.strerror or str(exc)]

@@ -16,7 +16,7 @@ from .connection import Connection
 from .contexts import exit_group
 from .exceptions import InvalidHandshake
 from .options import CommonConfig
-from .sansio import CloseCode, Request, Response
+from .sansio import CloseCode, Request, Response, State
 from .websocket import WebSocket
 
 __all__ = ["ConnectionContext"]
@@ -99,6 +99,14 @@ class ConnectionContext(ABC):
         with anyio.move_on_after(connection.config.close_timeout):
             while not connection.lost:
                 await connection.changed.wait()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection was open and isn't any more, whichever side ended it."""
+        connection = self._connection
+        return connection is not None and (
+            connection.lost or connection.protocol.state is not State.OPEN
+        )
 
     def give_up(self) -> None:
         """Stop opening, if the connection isn't open yet."""

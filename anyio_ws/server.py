@@ -17,7 +17,8 @@ from .contexts import exit_group
 from .exceptions import ConnectionClosed, InvalidHandshake
 from .opening import ConnectionContext, check_handshake, handshake_message
 from .options import ServerConfig, ServerOptions, server_config
-from .sansio import Close, CloseCode, Request, Response, ServerProtocol, State
+from .sansio import CloseCode, Request, Response, ServerProtocol
+from .sansio.frames import check_close
 from .sansio.headers import build_host
 from .sansio.protocol import LoggerLike
 from .sansio.uri import same_origin
@@ -167,7 +168,7 @@ class WebSocketServer:
         :raises ProtocolError: *code* can't be sent
         :raises ValueError: *reason* is too long
         """
-        Close(code, reason).serialize()  # raises what is wrong before anything is ended
+        check_close(code, reason)  # raises what is wrong before anything is ended
         try:
             self._accepting.cancel()
             for opening in self._openings:
@@ -210,7 +211,7 @@ class WebSocketServer:
             async with opening as ws:
                 self._openings.discard(opening)
                 self._connections.add(ws)
-                await self._handle(ws)
+                await self._handle(opening, ws)
         except Exception as exc:  # one bad client or handler never takes the server down
             if ws is not None:
                 self._logger.error("connection handler failed", exc_info=exc)
@@ -223,11 +224,11 @@ class WebSocketServer:
             if ws is not None:
                 self._connections.discard(ws)
 
-    async def _handle(self, ws: WebSocket) -> None:
+    async def _handle(self, opening: ConnectionContext, ws: WebSocket) -> None:
         try:
             await self._handler(ws)
         except Exception as exc:
-            if ws.state is State.OPEN or not _is_end_of_connection(exc):
+            if not opening.ended or not _is_end_of_connection(exc):
                 raise  # an error, or the end of another connection than this one
             self._logger.debug("handler ended with its connection: %s", exc)
 

@@ -24,7 +24,7 @@ from .events import Event
 from .exceptions import ConnectionClosedOK
 from .receiving import Events, Fragments, MessageReader, take_nowait, wait_for_message
 from .sansio import CloseCode, Extension, Opcode, Request, Response, State
-from .sansio.frames import MAX_CONTROL_PAYLOAD
+from .sansio.frames import MAX_CONTROL_PAYLOAD, check_close
 
 __all__ = ["Fragments", "MessageReader", "Sendable", "WebSocket"]
 
@@ -342,20 +342,20 @@ class WebSocket(ObjectStream[str | bytes]):
         :raises ProtocolError: *code* isn't such a code
         :raises ValueError: *reason* is too long
         """
+        check_close(code, reason)  # raises what is wrong before anything is ended
         connection = self._connection
-        connection.start_closing(code, reason)
         try:
+            await checkpoint()  # cancelled already, as by anyio.aclose_forcefully: no Close frame
+            connection.start_closing(code, reason)
             with anyio.move_on_after(connection.config.close_timeout):
                 while not connection.lost:
                     await connection.changed.wait()
-            if not connection.lost:
-                connection.transport.abort()
-                while not connection.lost:
-                    await connection.changed.wait()
-            await checkpoint()
+            connection.transport.abort()
+            while not connection.lost:
+                await connection.changed.wait()
         finally:
-            if not connection.lost:
-                connection.transport.abort()
+            connection.closed_here = True
+            connection.transport.abort()
 
     async def send_eof(self, code: int = 1000, reason: str = "") -> None:
         """Send a Close frame and keep reading: nothing can be sent any more, `receive` goes on.

@@ -154,6 +154,17 @@ class Close:
         return self.code.to_bytes(2, "big") + reason
 
 
+def check_close(code: int, reason: str) -> None:
+    """Check that a Close frame with *code* and *reason* can be sent.
+
+    :raises ProtocolError: *code* isn't valid, or stands for there being none
+    :raises ValueError: *reason* is too long
+    """
+    if code == CloseCode.NO_STATUS_RCVD:
+        raise ProtocolError(f"invalid close code {code}")
+    Close(code, reason).serialize()
+
+
 def _as_text(reason: object) -> str:
     if not isinstance(reason, str):
         raise TypeError(f"a close reason is a str, not {type(reason).__name__}")

@@ -167,13 +167,13 @@ class ResponseReader(_Reader):
         while True:
             try:
                 event = self._next_event()
-            except InvalidMessage as exc:
+            except InvalidMessage:
                 if self._response is not None:
                     return self._complete()  # a broken body takes nothing from the status
-                if at_eof:
+                if at_eof:  # h11's words for that are no cause that would help
                     raise InvalidMessage(
                         "the connection ended before the response was complete"
-                    ) from exc
+                    ) from None
                 raise
             if isinstance(event, h11.InformationalResponse):
                 response = self._make(event)

@@ -39,6 +39,7 @@ from .frames import (
     Frame,
     FrameDecoder,
     Opcode,
+    check_close,
 )
 from .http import Request, Response
 from .masking import masking_key
@@ -293,8 +294,8 @@ class Protocol:
         self._require_open()
         if self._sending is not None and not cut_short:
             raise ProtocolError("close frame while a fragmented message is being sent")
-        if code == CloseCode.NO_STATUS_RCVD:
-            raise ProtocolError(f"invalid close code {code}")
+        if code is not None:
+            check_close(code, reason)
         self._send_close(Close(CloseCode.NO_STATUS_RCVD if code is None else code, reason))
 
     def send_ping(self, data: BytesLike) -> None:
@@ -327,12 +328,9 @@ class Protocol:
         if self.state is State.CONNECTING:
             raise ProtocolError("can't fail a connection that is CONNECTING: reject the handshake")
         if code != CloseCode.ABNORMAL_CLOSURE:
-            close = Close(code, reason)
-            close.serialize()
-            if code == CloseCode.NO_STATUS_RCVD:
-                raise ProtocolError(f"invalid close code {code}")
+            check_close(code, reason)
             if self.state is State.OPEN:
-                self._send_close(close)
+                self._send_close(Close(code, reason))
         elif self.state is State.OPEN:
             self._state.process(Trigger.FAILED)
         if self.side is Side.SERVER:

@@ -1,0 +1,134 @@
+"""Every option is defined once: the typed dicts, for type checkers, agree with the configs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import ssl
+from typing import Any, get_type_hints
+
+import pytest
+
+from anyio_ws import ClientConfig, ClientOptions, ServerConfig, ServerOptions
+from anyio_ws.options import CommonConfig, CommonOptions, client_config, server_config
+
+PAIRS = [
+    (CommonConfig, CommonOptions),
+    (ClientConfig, ClientOptions),
+    (ServerConfig, ServerOptions),
+]
+
+
+@pytest.mark.parametrize(("config", "options"), PAIRS)
+def test_the_typed_dict_has_the_names_and_types_of_the_config(config: Any, options: Any) -> None:
+    assert get_type_hints(options) == get_type_hints(config)
+    assert not options.__required_keys__, "every option has a default"
+
+
+@pytest.mark.parametrize("config", [ClientConfig, ServerConfig])
+def test_a_config_is_made_of_defaults_and_can_not_be_changed(
+    config: type[ClientConfig] | type[ServerConfig],
+) -> None:
+    made = config()
+    assert made == config()
+    assert not hasattr(made, "__dict__")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.max_size = 1  # type: ignore[misc]  # that is the point
+    with pytest.raises(TypeError):
+        config(["chat"])  # type: ignore[call-arg]  # by name only
+
+
+@pytest.mark.parametrize("config", [ClientConfig(), ServerConfig()])
+def test_the_defaults_are_finite(config: ClientConfig | ServerConfig) -> None:
+    assert (config.open_timeout, config.close_timeout) == (10, 10)
+    assert config.max_size == 2**20
+    assert (config.read_limit, config.write_limit) == (2**16, 2**16)
+    assert config.max_queue == 512
+
+
+def test_options_override_the_config_and_leave_it_as_it_was() -> None:
+    config = ClientConfig(max_size=5, max_queue=6)
+    merged = client_config(config, {"max_queue": 7})
+    assert (merged.max_size, merged.max_queue) == (5, 7)
+    assert config.max_queue == 6
+    assert client_config(config, {}) is config
+    assert server_config(None, {}) == ServerConfig()
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("open_timout", "open_timeout"),
+        ("maxsize", "max_size"),
+        ("subprotocol", "subprotocols"),
+        ("additional_header", "additional_headers"),
+        ("read_limits", "read_limit"),
+    ],
+)
+def test_an_unknown_option_is_a_type_error_that_names_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(TypeError, match=f"{name!r} isn't an option.*did you mean {nearest!r}"):
+        client_config(None, {name: 1})
+
+
+def test_an_unknown_option_like_no_other_is_a_type_error_too() -> None:
+    with pytest.raises(TypeError, match=r"'xyz' isn't an option of ServerConfig$"):
+        server_config(None, {"xyz": 1})
+
+
+def test_options_of_the_other_side_are_unknown() -> None:
+    with pytest.raises(TypeError, match="'origins' isn't an option of ClientConfig"):
+        client_config(None, {"origins": ["http://example.org"]})
+    with pytest.raises(TypeError, match="'user_agent_header' isn't an option of ServerConfig"):
+        server_config(None, {"user_agent_header": "me"})
+
+
+BAD_VALUES: list[tuple[str, object, type[Exception]]] = [
+    ("open_timeout", -1, ValueError),
+    ("open_timeout", "10", ValueError),
+    ("close_timeout", math.nan, ValueError),
+    ("max_size", 0, ValueError),
+    ("max_size", -5, ValueError),
+    ("max_queue", 0, ValueError),
+    ("max_queue", 1.5, ValueError),
+    ("max_queue", None, ValueError),
+    ("read_limit", 0, ValueError),
+    ("write_limit", -1, ValueError),
+    ("subprotocols", "chat", TypeError),
+    ("ssl", True, TypeError),
+    ("ssl", "cert.pem", TypeError),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "error"), BAD_VALUES)
+@pytest.mark.parametrize("make", [client_config, server_config])
+def test_a_value_that_makes_no_sense_is_refused_by_name(
+    make: Any, name: str, value: object, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=name):
+        make(None, {name: value})
+
+
+def test_values_of_one_side_are_checked_too() -> None:
+    with pytest.raises(TypeError, match="origins"):
+        ServerConfig(origins="http://example.org")
+    with pytest.raises(ValueError, match="X-Bad"):
+        ClientConfig(additional_headers={"X-Bad": "two\r\nlines"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("open_timeout", None),
+        ("open_timeout", 0),
+        ("close_timeout", math.inf),
+        ("max_size", None),
+        ("max_queue", 1),
+        ("write_limit", 0),
+        ("subprotocols", ("chat",)),
+        ("logger", logging.getLogger("mine")),
+        ("ssl", ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
+    ],
+)
+def test_unusual_values_that_make_sense_are_taken(name: str, value: object) -> None:
+    assert getattr(client_config(None, {name: value}), name) == value

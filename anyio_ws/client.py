@@ -41,13 +41,17 @@ def open_websocket(
     :param options: see `ClientConfig`
     :raises InvalidURI: *url* isn't a WebSocket URI
     :raises TypeError: there is no such option
-    :raises ValueError: an option's value makes no sense
+    :raises ValueError: an option's value makes no sense; ``ssl`` for a ``ws://`` URI
     :raises ConnectError: on entering: the name can't be resolved, the connection was refused, TLS failed
     :raises InvalidStatus: on entering: the server answered with another status than 101
     :raises InvalidHandshake: on entering: the server's answer isn't acceptable
     :raises TimeoutError: on entering: ``open_timeout`` expired
     """
-    return _OpenWebSocket(url, parse_uri(url), stream, client_config(config, options))
+    uri = parse_uri(url)
+    merged = client_config(config, options)
+    if merged.ssl is not None and not uri.secure:
+        raise ValueError(f"ssl was given, but {url!r} is a connection without TLS; use wss://")
+    return _OpenWebSocket(url, uri, stream, merged)
 
 
 class _OpenWebSocket(ConnectionContext):

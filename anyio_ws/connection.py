@@ -25,7 +25,7 @@ from typing import Final
 import anyio
 
 from .errors import Call, closed_error
-from .exceptions import ConnectionClosed
+from .exceptions import ConnectionClosed, ConnectionClosedOK
 from .inbox import Inbox
 from .options import CommonConfig
 from .outbox import Outbox
@@ -160,6 +160,18 @@ class Connection:
         """Let others receive again, if *reader* was the one."""
         if self._reader is reader:
             self._reader = None
+            self.notify = None
+
+    def is_claimed_by(self, reader: object) -> bool:
+        """Whether *reader* is the one who receives."""
+        return self._reader is reader
+
+    def stop_recording(self) -> None:
+        """Drop the Pings and Pongs of the inbox, and put in no more."""
+        self.recording = False
+        self.inbox.drop_controls()
+        if self._paused:
+            self._resume()
 
     def take(self) -> str | bytes:
         """Remove the first finished message of the inbox."""
@@ -312,7 +324,9 @@ class Connection:
     def closed(self, call: Call) -> ConnectionClosed:
         """What is known about the end, as the exception for *call*."""
         exc = self.protocol.closing_exc
-        if exc.__cause__ is None or isinstance(exc.__cause__, EOFError):
+        if isinstance(exc, ConnectionClosedOK):
+            pass  # what became of the TCP connection after that is of no interest
+        elif exc.__cause__ is None or isinstance(exc.__cause__, EOFError):
             exc.__cause__ = self.lost_cause or exc.__cause__
         return closed_error(exc, call, closed_here=self.closed_here)
 

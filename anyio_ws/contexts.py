@@ -6,6 +6,7 @@ group wraps whatever it is given into a group; `exit_group` undoes that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import cast
 
@@ -23,8 +24,8 @@ async def exit_group(
     *leaving* is what was raised by the work that ``__aexit__`` did before, if anything.
 
     Returns False, which makes the interpreter re-raise *body* untouched, when apart from cancellation
-    nothing else was raised in the group. Other exceptions come out as they are, or as a group of exactly
-    these when there are several.
+    nothing else was raised in the group; then only asyncio's own ``Task.cancel`` goes before *body*.
+    Other exceptions come out as they are, or as a group of exactly these when there are several.
     """
     cancelled = anyio.get_cancelled_exc_class()
     raised = leaving
@@ -44,12 +45,25 @@ async def exit_group(
     if not others:
         if body is None and raised is not None:
             raise raised  # we were cancelled while we waited
+        if _natively_cancelled(leaving) and not isinstance(body, cancelled):
+            raise cast("BaseException", leaving)
         return False
     if body is not None and not isinstance(body, cancelled):
         others.insert(0, body)
     if len(others) == 1:
         raise others[0]
     raise BaseExceptionGroup("several tasks of a connection or server failed", others)
+
+
+def _natively_cancelled(leaving: BaseException | None) -> bool:
+    """Whether *leaving* is a cancellation that comes only once, of asyncio and not of a cancel scope.
+
+    What a scope cancels is cancelled again at its next await; asyncio's ``Task.cancel`` would be lost.
+    """
+    return (
+        isinstance(leaving, anyio.get_cancelled_exc_class())
+        and anyio.current_effective_deadline() > -math.inf
+    )
 
 
 def _leaves(raised: BaseException | None) -> Iterator[BaseException]:

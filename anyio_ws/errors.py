@@ -77,7 +77,18 @@ def connect_error(exc: OSError, host: str, port: int) -> ConnectError:
         what = f"TLS failed: {exc.reason or exc}"
     else:
         what = "; ".join(dict.fromkeys(_reasons(exc))) or str(exc)
-    return ConnectError(f"can't connect to {where}: {what}", exc.errno)
+    return ConnectError(f"can't connect to {where}: {what}", _errno(exc))
+
+
+def _errno(exc: BaseException) -> int | None:
+    """The number of the innermost reason; of the first, where several addresses were tried."""
+    if isinstance(exc, ssl.SSLError):
+        return None  # ssl has numbers of its own
+    if isinstance(exc, BaseExceptionGroup):
+        return _errno(cast("BaseExceptionGroup[BaseException]", exc).exceptions[0])
+    if isinstance(exc, OSError) and exc.errno is not None:
+        return exc.errno
+    return None if exc.__cause__ is None else _errno(exc.__cause__)
 
 
 def _reasons(exc: BaseException) -> list[str]:

@@ -43,6 +43,7 @@ def mux(
         first to disconnect, and iteration ends quietly if that was a normal close. ``"cancel"``: the
         block is cancelled at once, by a scope of its own that ends with it; an abnormal close is
         then raised at the end of the block
+    :raises TypeError: one is no connection; a list of them is to be given as ``mux(*connections)``
     :raises ValueError: there are no connections, or *on_disconnect* is something else
     :raises anyio.BusyResourceError: on entering: somebody receives from one of them already
     """
@@ -65,6 +66,7 @@ class Mux(ObjectReceiveStream[tuple[WebSocket, str | bytes]]):
             None  # what is left to deliver, once one has ended
         )
         self._wakeup: anyio.Event | None = None
+        self._first: MessageReader | None = None  # of the first to disconnect
         self.first_to_disconnect: WebSocket | None = None
         """The member whose connection ended first; None as long as none has."""
 
@@ -113,8 +115,7 @@ class Mux(ObjectReceiveStream[tuple[WebSocket, str | bytes]]):
     @property
     def closed_exc(self) -> ConnectionClosed | None:
         """Why the first to disconnect did, as an exception; None as long as none has."""
-        first = self.first_to_disconnect
-        return None if first is None else self._readers[first].closed_exc
+        return None if self._first is None else self._first.closed_exc
 
     async def aclose(self) -> None:
         """Give the connections back, with every message that wasn't taken. Doesn't wait."""
@@ -133,6 +134,7 @@ class Mux(ObjectReceiveStream[tuple[WebSocket, str | bytes]]):
         """There may be something to take from *ws*, or it has ended."""
         if ws.close_code is not None and self.first_to_disconnect is None:
             self.first_to_disconnect = ws
+            self._first = self._readers[ws]
             # Others may go on for ever; what they have now is what had arrived.
             self._arrived = {one: reader.available for one, reader in self._readers.items()}
             self._on_disconnect()
@@ -174,16 +176,19 @@ class _MuxContext:
     def __init__(self, connections: tuple[WebSocket, ...], on_disconnect: OnDisconnect) -> None:
         if not connections:
             raise ValueError("mux needs at least one connection")
+        for one in cast("tuple[object, ...]", connections):
+            if not isinstance(one, WebSocket):
+                raise TypeError(f"mux takes connections, each an argument, not {one!r}")
         if on_disconnect not in ("end", "cancel"):
             raise ValueError(f'on_disconnect must be "end" or "cancel", not {on_disconnect!r}')
         self._connections = tuple(dict.fromkeys(connections))
         self._cancels = on_disconnect == "cancel"
-        self._scope = anyio.CancelScope()
         self._mux: Mux | None = None
 
     async def __aenter__(self) -> Mux:
         if self._mux is not None:
             raise RuntimeError("mux's context manager can be entered only once")
+        self._scope = anyio.CancelScope()
         self._mux = Mux(self._connections, self._disconnected)
         self._scope.__enter__()
         return self._mux

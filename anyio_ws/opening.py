@@ -33,7 +33,7 @@ class ConnectionContext(ABC):
 
     def __init__(self, config: CommonConfig) -> None:
         self._open_timeout = config.open_timeout
-        self._opening = anyio.CancelScope()
+        self._opening: anyio.CancelScope | None = None
         self._given_up = False
         self._rejection: Exception | None = None
         self._group: TaskGroup | None = None
@@ -50,10 +50,9 @@ class ConnectionContext(ABC):
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
         try:
-            if self._open_timeout is not None:
-                self._opening.deadline = anyio.current_time() + self._open_timeout
-            with self._opening:
-                self._ws = await self._open()
+            with anyio.move_on_after(self._open_timeout) as self._opening:
+                if not self._given_up:
+                    self._ws = await self._open()
             if self._rejection is not None:
                 raise self._rejection
             if self._given_up:
@@ -111,7 +110,8 @@ class ConnectionContext(ABC):
     def give_up(self) -> None:
         """Stop opening, if the connection isn't open yet."""
         self._given_up = True
-        self._opening.cancel()
+        if self._opening is not None:
+            self._opening.cancel()
 
     def _run(self, connection: Connection) -> None:
         """Start what the transport has to run."""

@@ -125,7 +125,8 @@ class ClientConfig(CommonConfig):
 
     def __post_init__(self) -> None:
         CommonConfig.__post_init__(self)
-        Headers(self.additional_headers or {})  # raises what is wrong before anything is dialled
+        # Raises what is wrong before anything is dialled; and an iterator can be read only once.
+        object.__setattr__(self, "additional_headers", Headers(self.additional_headers or {}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,10 @@ class MessageReader:
 
         :raises anyio.WouldBlock: there is none
         :raises ConnectionClosed: the connection is closed, and everything that arrived was taken
+        :raises anyio.ClosedResourceError: the reader was detached
         """
+        if not self._connection.is_claimed_by(self):
+            raise anyio.ClosedResourceError
         return take_nowait(self._connection)
 
     @property
@@ -87,8 +90,7 @@ class MessageReader:
         return connection.closed(Call.RECEIVE) if connection.input_over else None
 
     def detach(self) -> None:
-        """Give receiving back. What wasn't taken stays with the connection."""
-        self._connection.notify = None
+        """Give receiving back. What wasn't taken stays with the connection. Again, it does nothing."""
         self._connection.disclaim(self)
 
 
@@ -167,8 +169,7 @@ class Events:
             return await exit_group(self._group, exc)
         finally:
             self._stream.close()  # and not aclose(): nothing here may be cancelled
-            self._connection.recording = False
-            self._connection.inbox.drop_controls()
+            self._connection.stop_recording()
             self._connection.disclaim(self)
 
     async def _move(self, stream: MemoryObjectSendStream[Event]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import Any, TypeAlias, Unpack, cast
 
 import anyio
-from anyio.abc import ByteStream, TaskGroup, TaskStatus
+from anyio.abc import ByteStream, SocketAttribute, TaskGroup, TaskStatus
 
 from .connection import Connection
 from .contexts import exit_group
@@ -206,6 +207,7 @@ class WebSocketServer:
         self._openings.add(opening)
         if self._accepting.cancel_called:  # shut down before we came to run
             opening.give_up()
+        peer = stream.extra(SocketAttribute.remote_address, None)
         ws: WebSocket | None = None
         try:
             async with opening as ws:
@@ -214,11 +216,11 @@ class WebSocketServer:
                 await self._handle(opening, ws)
         except Exception as exc:  # one bad client or handler never takes the server down
             if ws is not None:
-                self._logger.error("connection handler failed", exc_info=exc)
+                self._logger.error("connection handler failed, client %s", peer, exc_info=exc)
             elif isinstance(exc, InvalidHandshake | OSError):  # TimeoutError is an OSError
-                self._logger.info("opening handshake failed: %s", exc)
+                self._logger.info("opening handshake failed, client %s: %s", peer, exc)
             else:
-                self._logger.error("opening handshake failed", exc_info=exc)
+                self._logger.error("opening handshake failed, client %s", peer, exc_info=exc)
         finally:
             self._openings.discard(opening)
             if ws is not None:
@@ -266,15 +268,25 @@ async def serve_websocket(
     :param port: 0 picks a free port, see `WebSocketServer.port`
     :param config: all options at once; the others override it
     :param options: see `ServerConfig`
-    :raises TypeError: there is no such option; *handler* isn't callable
+    :raises TypeError: there is no such option; *handler* isn't an async function
     :raises ValueError: an option's value makes no sense
     :raises OSError: the address can't be listened on
     """
     merged = server_config(config, options)
-    if not callable(handler):
-        raise TypeError(f"the handler must be an async function, not {handler!r}")
+    _check_handler(handler)
     listener = await listen(host, port, backlog=merged.backlog)
     await WebSocketServer(handler, listener, host, merged).serve(task_status)
+
+
+def _check_handler(handler: object) -> None:
+    """Refuse what is no async function, before the first client has to find out."""
+    inner = handler
+    while isinstance(inner, partial):
+        inner = cast("partial[object]", inner).func
+    if not callable(inner) or (
+        inspect.isfunction(inner) and not inspect.iscoroutinefunction(inner)
+    ):
+        raise TypeError(f"the handler must be an async function, not {handler!r}")
 
 
 def open_server(

@@ -56,7 +56,7 @@ VIRTUAL_TIME_BACKENDS: dict[str, Callable[[], Backend]] = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: Any) -> None:
-    # AnyIO's own switch for this, anyio_mode = "auto", is younger than the oldest AnyIO we run on.
+    # Not AnyIO's own switch for this, anyio_mode = "auto": pytester's inner runs have no settings.
     if collector.istestfunction(obj, name):
         inner = obj.hypothesis.inner_test if hasattr(obj, "hypothesis") else obj
         if inspect.iscoroutinefunction(inner):

@@ -703,3 +703,31 @@ class TestReceiving:
                 assert received == expected, attempt
                 with pytest.raises(anyio.WouldBlock):
                     merged.receive_nowait()
+
+
+def test_a_list_of_connections_is_refused_and_the_error_says_how_to_give_them() -> None:
+    with pytest.raises(TypeError, match="each an argument"):
+        mux([])  # type: ignore[arg-type]  # the mistake
+
+
+async def test_why_it_ended_can_be_asked_after_the_block() -> None:
+    async with feed() as one:
+        async with mux(one.ws) as merged:
+            await one.close(4000)
+            with pytest.raises(ConnectionClosedError):
+                await merged.receive()
+        assert isinstance(merged.closed_exc, ConnectionClosedError)
+
+
+async def test_a_merged_stream_closed_early_does_not_upset_its_cancelling_block() -> None:
+    async def body(one: Feed) -> None:
+        async with mux(one.ws, on_disconnect="cancel") as merged:
+            try:
+                await one.close(4000)
+                await anyio.sleep_forever()
+            finally:
+                await merged.aclose()
+
+    async with feed() as one:
+        with pytest.raises(ConnectionClosedError):
+            await body(one)

@@ -345,3 +345,18 @@ async def test_a_connection_is_a_stream_of_anyio_that_closes_itself() -> None:
     async with client_and_peer() as (ws, _):
         assert isinstance(ws, anyio.abc.ObjectStream)
         assert isinstance(peer.stream, MemoryByteStream)
+
+
+async def test_additional_headers_may_come_from_an_iterator() -> None:
+    headers = (pair for pair in [("X-One", "1"), ("X-One", "2")])
+    async with client_and_peer(additional_headers=headers) as (ws, _):
+        assert ws.request.headers.get_all("X-One") == ["1", "2"]
+
+
+def test_a_context_for_tls_is_not_ignored_where_there_is_no_tls() -> None:
+    with pytest.raises(ValueError, match="wss://"):
+        open_websocket("ws://example/", ssl=ssl.create_default_context())
+
+
+def test_a_connection_can_be_described_before_an_event_loop_runs() -> None:
+    open_websocket("ws://example/")

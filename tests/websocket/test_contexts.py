@@ -458,3 +458,26 @@ async def test_the_close_frame_is_the_last_thing_that_a_peer_gets() -> None:
                 await peer.stream.aclose()
 
             tasks.start_soon(receive_all)
+
+
+@pytest.mark.parametrize("use_uvloop", [False, True])
+def test_a_native_cancellation_while_closing_goes_before_what_the_block_raised(
+    use_uvloop: bool,
+) -> None:
+    """A cancel scope cancels again at the next await; ``Task.cancel`` would be lost."""
+
+    async def body(inside: anyio.Event) -> None:
+        async with server_and_peer(close_timeout=None):
+            inside.set()
+            raise ValueError("the block's own")
+
+    async def main() -> None:
+        inside = anyio.Event()
+        task = asyncio.get_running_loop().create_task(body(inside))
+        await inside.wait()
+        await settle()  # it waits for the peer's Close frame
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    anyio.run(main, backend_options={"use_uvloop": use_uvloop})

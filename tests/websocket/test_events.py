@@ -202,3 +202,29 @@ async def test_a_reader_is_told_of_a_violation_after_it_has_taken_what_came_befo
         with pytest.raises(ConnectionClosedError, match="1002"):
             reader.receive_nowait()
         assert isinstance(reader.closed_exc, ConnectionClosedError)
+
+
+async def test_reading_goes_on_after_a_flood_of_pings_that_filled_the_events() -> None:
+    async with server_and_peer(max_queue=10) as (ws, peer):
+        async with ws.events():
+            for number in range(30):
+                await peer.send(ping(b"%d" % number))
+            await settle()
+            await peer.send(text("hello"))
+        with anyio.fail_after(5):
+            assert await ws.receive() == "hello"
+
+
+async def test_a_reader_that_is_detached_again_does_not_deafen_the_next_one() -> None:
+    async with server_and_peer() as (ws, peer):
+        first = ws.attach_reader(lambda: None)
+        first.detach()
+        heard: list[str] = []
+        second = ws.attach_reader(lambda: heard.append("something"))
+        first.detach()
+        with pytest.raises(anyio.ClosedResourceError):
+            first.receive_nowait()
+        await peer.send(text("hello"))
+        await settle()
+        assert heard
+        assert second.receive_nowait() == "hello"

@@ -485,3 +485,14 @@ async def test_leaving_the_block_by_an_exception_ends_everything_now() -> None:
             async with open_websocket(server.url, close_timeout=0):
                 raise error
     assert caught.value is error
+
+
+def plain_handler(ws: WebSocket) -> None:
+    """What forgets to be async."""
+
+
+@pytest.mark.parametrize("handler", [plain_handler, partial(plain_handler), "handler"])
+async def test_a_handler_that_is_no_async_function_is_refused_at_once(handler: object) -> None:
+    with pytest.raises(TypeError, match="async function"):
+        async with open_server(handler, "127.0.0.1", 0):  # type: ignore[arg-type]  # the mistake
+            pass

@@ -59,6 +59,7 @@ class Connection:
         "_leaving",
         "_paused",
         "_reader",
+        "_sent_end",
         "_unawaited",
         "changed",
         "closed_here",
@@ -109,6 +110,7 @@ class Connection:
         self._reader: object | None = None
         self._paused = False
         self._discarding = False
+        self._sent_end = False  # whether this side was the first to send a Close frame
         protocol.hold_failures = True
         protocol.collect_messages()
         transport.start(self)
@@ -301,6 +303,7 @@ class Connection:
         """
         if self.protocol.state is State.OPEN:
             self.protocol.send_close(code, reason, cut_short=True)
+            self._sent_end = True
             self._after_input()
 
     def start_closing(self, code: int, reason: str) -> None:
@@ -328,7 +331,8 @@ class Connection:
             pass  # what became of the TCP connection after that is of no interest
         elif exc.__cause__ is None or isinstance(exc.__cause__, EOFError):
             exc.__cause__ = self.lost_cause or exc.__cause__
-        return closed_error(exc, call, closed_here=self.closed_here)
+        here = self.closed_here or (call is Call.SEND and self._sent_end)
+        return closed_error(exc, call, closed_here=here)
 
     # Inside.
 

@@ -391,16 +391,17 @@ class WebSocket(ObjectStream[str | bytes]):
 
     # Inside.
 
-    def _commit(self, opcode: Opcode, data: bytes) -> None:
+    def _commit(self, opcode: Opcode, data: bytes, *, fin: bool = True) -> None:
+        """Commit a message or a fragment of one, cut into frames if it is very long."""
         connection = self._connection
-        if len(data) <= MAX_FRAME:
-            connection.commit(opcode, data)
+        size = len(data)
+        if size <= MAX_FRAME:
+            connection.commit(opcode, data, fin=fin)
             return
-        for start in range(0, len(data), MAX_FRAME):
+        for start in range(0, size, MAX_FRAME):
             end = start + MAX_FRAME
-            connection.commit(
-                opcode if start == 0 else Opcode.CONT, data[start:end], fin=end >= len(data)
-            )
+            connection.commit(opcode, data[start:end], fin=fin and end >= size)
+            opcode = Opcode.CONT
 
     async def _send_fragments(self, items: AsyncIterable[object]) -> None:
         connection = self._connection
@@ -412,15 +413,15 @@ class WebSocket(ObjectStream[str | bytes]):
                     await connection.turnstile.pass_through()
                     connection.sending_fragments = True
                     kind = opcode
-                    connection.commit(opcode, data, fin=False)
+                    self._commit(opcode, data, fin=False)
                 elif opcode is not kind:
                     raise TypeError(f"a {kind.name} message can't have a {opcode.name} fragment")
                 else:
                     await self._wait_for(connection.has_room)
-                    connection.commit(Opcode.CONT, data, fin=False)
+                    self._commit(Opcode.CONT, data, fin=False)
             if kind is not None:
                 await self._wait_for(connection.has_room)
-                connection.commit(Opcode.CONT, b"")
+                self._commit(Opcode.CONT, b"")
         except BaseException:
             if kind is not None:
                 connection.break_off()

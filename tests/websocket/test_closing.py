@@ -481,3 +481,16 @@ async def test_flush_says_when_the_connection_broke() -> None:
 async def closed_while_flushing(ws: WebSocket) -> None:
     with pytest.raises(ConnectionClosedError):
         await ws.flush()
+
+
+async def test_sending_after_our_own_end_is_a_closed_resource_and_receiving_ends_in_order() -> None:
+    async with server_and_peer() as (ws, peer):
+        await ws.send_eof()
+        with pytest.raises(anyio.ClosedResourceError):
+            await ws.send("too late")
+        await peer.send(text("still here"), close(1000))
+        assert await ws.receive() == "still here"
+        with pytest.raises(anyio.EndOfStream):
+            await ws.receive()
+        with pytest.raises(anyio.ClosedResourceError):
+            ws.send_nowait("too late")

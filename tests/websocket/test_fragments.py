@@ -383,3 +383,16 @@ async def test_a_block_left_by_aclose_is_left_in_order() -> None:
 async def expect_closed_while_sending(ws: WebSocket, source: Source) -> None:
     with pytest.raises(ConnectionClosed):
         await ws.send(source)
+
+
+async def test_a_very_long_fragment_is_cut_into_frames() -> None:
+    async with server_and_peer() as (ws, peer):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ws.send, [bytes(2**20 + 1), b"end"])
+            frames = [await peer.receive() for _ in range(4)]
+            assert [(frame.opcode, len(frame.payload), frame.fin) for frame in frames] == [
+                (BINARY, 2**20, False),
+                (CONT, 1, False),
+                (CONT, 3, False),
+                (CONT, 0, True),
+            ]

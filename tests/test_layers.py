@@ -79,7 +79,7 @@ SHELVES: list[tuple[str, str]] = [
     ("websocket", "client server auth routing"),
     ("compositions", "mux aggregate broadcast reconnect lifecycle adapters"),
     ("face", "."),
-    ("testing", "testing"),
+    ("testing", "testing testing.*"),
     ("cli", "cli cli.*"),
     ("main", "__main__"),
 ]

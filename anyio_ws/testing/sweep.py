@@ -28,6 +28,7 @@ class _Steps(Generic[T]):
         self._cancel = cancel
         self.suspensions = 0
         self.requested = False
+        self.ended = False  # by itself: it has returned or raised, and wasn't cancelled
 
     def _request_at(self, suspension: int) -> None:
         if suspension == self._target:
@@ -49,8 +50,17 @@ class _Steps(Generic[T]):
                 else:
                     yielded = inner.send(answer)
         except StopIteration as stop:
+            self.ended = True
             result: T = stop.value
             return result
+        except BaseException as exc:
+            self.ended = not _is_cancellation(exc)
+            raise
+
+
+def _is_cancellation(exc: BaseException) -> bool:
+    group = BaseExceptionGroup("", [exc])  # it may be one itself
+    return group.subgroup(anyio.get_cancelled_exc_class()) is not None
 
 
 class CancelAttempt:
@@ -120,6 +130,8 @@ class CancelAttempt:
             return False
         if self._ran.suspensions == 0:
             raise AssertionError("the scenario never suspends: nothing was swept")
+        if not self._ran.ended:
+            raise AssertionError(f"{self!r} was cancelled by somebody else: no run got through")
         return True
 
 
@@ -143,7 +155,8 @@ def cancel_sweep(*, native: bool = True, limit: int = 10_000) -> Iterator[Cancel
     cancellation is requested just before the suspension; if the suspension is shielded, or ends in
     the same pass of the event loop, it's delivered at the next one, or never.
 
-    :raises AssertionError: the scenario never suspends, or `limit` attempts weren't enough
+    :raises AssertionError: the scenario never suspends; `limit` attempts weren't enough; what ended
+        the last attempt was neither the scenario nor the sweep but a cancellation from elsewhere
     :raises RuntimeError: the body didn't await `attempt.run`
     """
     yield from _sweep(0, limit, native=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
@@ -162,12 +163,47 @@ async def test_a_scenario_that_swallows_the_cancellation_is_not_cancelled() -> N
 
 
 async def test_a_cancellation_from_outside_is_not_taken_for_the_sweeps() -> None:
-    for attempt in cancel_sweep():
+    attempts = cancel_sweep()
+    for _ in range(3):
         with anyio.CancelScope() as outside:
             outside.cancel()
-            await attempt.run(settle())
+            await next(attempts).run(settle())
             await checkpoint()
-        assert outside.cancelled_caught, attempt
+        assert outside.cancelled_caught
+
+
+async def test_a_sweep_in_which_no_run_gets_through_is_an_error() -> None:
+    async def in_a_group() -> None:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(settle)
+
+    async def sweep(scenario: Callable[[], Awaitable[None]]) -> None:
+        for attempt in cancel_sweep():
+            with anyio.CancelScope() as outside:
+                outside.cancel()
+                await attempt.run(scenario())
+
+    for scenario in (settle, in_a_group):
+        with pytest.raises(AssertionError, match="was cancelled by somebody else"):
+            await sweep(scenario)
+
+
+async def test_a_scenario_that_ends_by_an_error_of_its_own_was_swept() -> None:
+    class Goodbye(BaseException):
+        pass
+
+    async def scenario(error: BaseException) -> None:
+        await checkpoint()
+        raise error
+
+    for error in (OSError(), Goodbye(), BaseExceptionGroup("", [Goodbye()])):
+        ended: list[BaseException] = []
+        for attempt in cancel_sweep():
+            try:
+                await attempt.run(scenario(error))
+            except type(error) as exc:
+                ended.append(exc)
+        assert set(ended) == {error}
 
 
 def test_a_native_cancellation_from_outside_comes_out_of_the_attempt() -> None:

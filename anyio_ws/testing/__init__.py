@@ -5,22 +5,31 @@
 * :class:`VirtualClockEventLoop` and :func:`virtual_clock_backend`: time that passes only when
   everybody waits for it.
 * :func:`cancel_sweep`: cancel a piece of code at each of its suspensions in turn.
+* :class:`ScriptedPeer`: the other end of a connection, spoken by hand, well or badly; with
+  :class:`RawFrame`, :func:`handshake_request` and :func:`handshake_response`, which owe nothing to
+  the library's own protocol.
 
 Nothing in the library imports this package, and importing it does not import trio. Nothing here
-ever sleeps.
+sleeps, except where a test has asked for a delay.
 """
 
 from __future__ import annotations
 
 from .clocks import VirtualClockEventLoop, virtual_clock_backend
+from .peer import ScriptedPeer
 from .streams import MemoryByteStream, memory_stream_pair
 from .sweep import CancelAttempt, cancel_sweep
+from .wire import RawFrame, handshake_request, handshake_response
 
 __all__ = [
     "CancelAttempt",
     "MemoryByteStream",
+    "RawFrame",
+    "ScriptedPeer",
     "VirtualClockEventLoop",
     "cancel_sweep",
+    "handshake_request",
+    "handshake_response",
     "memory_stream_pair",
     "virtual_clock_backend",
 ]

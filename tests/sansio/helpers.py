@@ -1,7 +1,6 @@
-"""What the tests of the Sans-I/O core share: a wire format of their own, and ways to cut input.
+"""What the tests of the Sans-I/O core share: short names for frames, and ways to cut input.
 
-Frames are written and read here without the package's codec, so that a mistake in it can't hide by
-being made twice.
+Frames are written and read by `anyio_ws.testing.wire`, which doesn't use the codec under test.
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ from anyio_ws.sansio import (
     State,
 )
 from anyio_ws.sansio.headers import ExtensionParameter
+from anyio_ws.testing.wire import MASKING_KEY, RawFrame
 
-KEY = bytes.fromhex("37fa213d")  # the masking key of the RFC's examples
+KEY = MASKING_KEY
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = Opcode
 
@@ -34,33 +34,7 @@ SIDES = [Side.SERVER, Side.CLIENT]
 # -- frames, written and read by hand
 
 
-class Raw(NamedTuple):
-    """A frame as it stands on the wire, legal or not."""
-
-    opcode: int
-    payload: bytes = b""
-    fin: bool = True
-    rsv: int = 0
-    masked: bool | None = None
-    """None: as the receiving side demands."""
-    width: int | None = None
-    """Bytes of the extended length, 0, 2 or 8; None: the fewest."""
-
-    def wire(self, *, masked: bool, key: bytes = KEY) -> bytes:
-        if self.masked is not None:
-            masked = self.masked
-        size = len(self.payload)
-        width = self.width
-        if width is None:
-            width = 0 if size < 126 else 2 if size < 65536 else 8
-        short = {0: size, 2: 126, 8: 127}[width]
-        head = bytes([self.fin << 7 | self.rsv | self.opcode, masked << 7 | short])
-        head += size.to_bytes(width, "big") if width else b""
-        return head + key + xor(self.payload, key) if masked else head + self.payload
-
-
-def xor(data: bytes, key: bytes) -> bytes:
-    return bytes(byte ^ key[i % 4] for i, byte in enumerate(data))
+Raw = RawFrame  # short, for tables
 
 
 def text(data: str | bytes, *, fin: bool = True) -> Raw:
@@ -91,21 +65,17 @@ def close(code: int | None = None, reason: str | bytes = b"") -> Raw:
 
 def to(side: Side, *frames: Raw) -> bytes:
     """Write frames as the peer of *side* does: masked for a server."""
-    return b"".join(frame.wire(masked=side is Side.SERVER) for frame in frames)
+    return b"".join(frame.serialize(masked=side is Side.SERVER) for frame in frames)
 
 
 def read_wire(data: bytes, *, masked: bool) -> list[Raw]:
     """Read whole frames that the side which masks, or doesn't, has written."""
     frames = []
     while data:
-        first, second = data[0], data[1]
-        assert second >= 0x80 if masked else second < 0x80, "masking"
-        width = {126: 2, 127: 8}.get(second & 0x7F, 0)
-        size = int.from_bytes(data[2 : 2 + width], "big") if width else second & 0x7F
-        data = data[2 + width :]
-        key, data = (data[:4], data[4:]) if masked else (bytes(4), data)
-        assert len(data) >= size, "incomplete frame"
-        frames.append(Raw(first & 0x0F, xor(data[:size], key), first >= 0x80, first & 0x70))
+        parsed = Raw.parse(data, masked=masked)
+        assert parsed is not None, "incomplete frame"
+        frame, size = parsed
+        frames.append(frame)
         data = data[size:]
     return frames
 

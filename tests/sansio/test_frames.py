@@ -11,6 +11,7 @@ import pytest
 from anyio_ws.exceptions import ProtocolError, ProtocolViolation
 from anyio_ws.sansio import Close, CloseCode, Frame, Opcode
 from anyio_ws.sansio.frames import FrameDecoder, valid_close_code
+from anyio_ws.testing.wire import apply_key
 
 from .helpers import (
     BINARY,
@@ -26,7 +27,6 @@ from .helpers import (
     byte_by_byte,
     event,
     read_wire,
-    xor,
 )
 
 # -- writing
@@ -74,7 +74,7 @@ def test_a_length_is_written_in_its_shortest_form(
         assert wire == expected + payload
     else:
         expected[1] |= 0x80
-        assert wire == expected + mask + xor(payload, mask)
+        assert wire == expected + mask + apply_key(payload, mask)
 
 
 @pytest.mark.parametrize("opcode", Opcode)
@@ -274,7 +274,7 @@ READABLE = [
 def test_a_frame_is_read_however_it_arrives_and_whatever_follows(
     raw: Raw, masked: bool, split: Split
 ) -> None:
-    wire = raw.wire(masked=masked)
+    wire = raw.serialize(masked=masked)
     frames, violation, decoder = decode(wire, split, masked=masked)
     assert (frames, violation, decoder.mid_frame) == ([event(raw)], None, False)
     trailing = wire[:-1] if len(wire) > 2 else wire[:1]
@@ -288,7 +288,7 @@ def test_a_large_frame_is_read_in_pieces_that_are_no_multiple_of_the_key(
     size: int, masked: bool
 ) -> None:
     raw = Raw(BINARY, bytes(i * 7 & 0xFF for i in range(size)))
-    wire = raw.wire(masked=masked)
+    wire = raw.serialize(masked=masked)
     cut = lambda data: (data[i : i + 1001] for i in range(0, len(data), 1001))  # noqa: E731
     frames, violation, _ = decode(wire, cut, masked=masked)
     assert (frames, violation) == ([event(raw)], None)
@@ -296,7 +296,7 @@ def test_a_large_frame_is_read_in_pieces_that_are_no_multiple_of_the_key(
 
 def test_everything_between_two_frames_is_between_frames() -> None:
     decoder = FrameDecoder(RecordingJudge(), masked=False)
-    for piece in byte_by_byte(Raw(BINARY, bytes(126)).wire(masked=False)):
+    for piece in byte_by_byte(Raw(BINARY, bytes(126)).serialize(masked=False)):
         assert decoder.next_frame() is None
         decoder.feed(piece)
         assert decoder.mid_frame
@@ -307,7 +307,10 @@ def test_everything_between_two_frames_is_between_frames() -> None:
 
 def test_unread_counts_what_was_not_looked_at() -> None:
     decoder = FrameDecoder(RecordingJudge(), masked=False)
-    first, second = Raw(BINARY, b"1").wire(masked=False), Raw(BINARY, b"23").wire(masked=False)
+    first, second = (
+        Raw(BINARY, b"1").serialize(masked=False),
+        Raw(BINARY, b"23").serialize(masked=False),
+    )
     assert decoder.unread == 0
     decoder.feed(first + second)
     assert decoder.unread == 7
@@ -337,7 +340,7 @@ UNREADABLE = [
 def test_a_malformed_frame_is_a_violation_after_the_frames_before_it(
     raw: Raw, reason: str, masked: bool, split: Split
 ) -> None:
-    wire = Raw(TEXT, b"before").wire(masked=masked) + raw.wire(masked=masked)[:300]
+    wire = Raw(TEXT, b"before").serialize(masked=masked) + raw.serialize(masked=masked)[:300]
     frames, violation, _ = decode(wire + b"\x81\x00", split, masked=masked)
     assert frames == [Frame(TEXT, b"before")]
     assert violation is not None
@@ -354,7 +357,7 @@ def test_masking_is_for_clients_and_for_nobody_else(
     masked: bool, reason: str, split: Split
 ) -> None:
     for opcode in Opcode:
-        wire = Raw(opcode).wire(masked=not masked)
+        wire = Raw(opcode).serialize(masked=not masked)
         _, violation, _ = decode(wire, split, masked=masked)
         assert str(violation) == reason
 
@@ -385,7 +388,9 @@ def test_a_header_is_judged_before_its_payload_is_looked_at(masked: bool, split:
     judge = RecordingJudge(objection)
     decoder = FrameDecoder(judge, masked=masked)
     # Neither masking key nor payload have arrived.
-    *pieces, last = split(Raw(BINARY, bytes(1000), fin=False, rsv=0x50).wire(masked=masked)[:4])
+    *pieces, last = split(
+        Raw(BINARY, bytes(1000), fin=False, rsv=0x50).serialize(masked=masked)[:4]
+    )
     for piece in pieces:
         decoder.feed(piece)
         assert decoder.next_frame() is None
@@ -399,7 +404,7 @@ def test_a_header_is_judged_before_its_payload_is_looked_at(masked: bool, split:
 def test_the_payload_of_an_incomplete_frame_is_shown_unmasked_as_it_arrives() -> None:
     judge = RecordingJudge()
     decoder = FrameDecoder(judge, masked=True)
-    wire = Raw(TEXT, b"Hello").wire(masked=True)
+    wire = Raw(TEXT, b"Hello").serialize(masked=True)
     for piece in (wire[:9], wire[9:10], wire[10:]):
         decoder.feed(piece)
         decoder.next_frame()
@@ -445,20 +450,20 @@ class Metered(bytes):
 
 
 def small_frames() -> tuple[list[bytes], int]:
-    return [Raw(BINARY, b"1234").wire(masked=False) * 10_000], 10_000
+    return [Raw(BINARY, b"1234").serialize(masked=False) * 10_000], 10_000
 
 
 def small_frames_cut_in_the_header() -> tuple[list[bytes], int]:
-    wire = Raw(BINARY, b"1234").wire(masked=False) * 10_000
+    wire = Raw(BINARY, b"1234").serialize(masked=False) * 10_000
     return [wire[:1], *(wire[i : i + 1500] for i in range(1, len(wire), 1500))], 10_000
 
 
 def one_frame_byte_by_byte() -> tuple[list[bytes], int]:
-    return list(byte_by_byte(Raw(BINARY, bytes(60_000)).wire(masked=False))), 1
+    return list(byte_by_byte(Raw(BINARY, bytes(60_000)).serialize(masked=False))), 1
 
 
 def empty_frames_byte_by_byte() -> tuple[list[bytes], int]:
-    return list(byte_by_byte(Raw(BINARY).wire(masked=False) * 10_000)), 10_000
+    return list(byte_by_byte(Raw(BINARY).serialize(masked=False) * 10_000)), 10_000
 
 
 @pytest.mark.parametrize(
@@ -495,5 +500,5 @@ def test_the_meter_sees_what_it_should() -> None:
 
 def test_the_hand_written_wire_format_reads_what_it_writes() -> None:
     for masked in (True, False):
-        wire = b"".join(raw.wire(masked=masked) for raw in READABLE)
+        wire = b"".join(raw.serialize(masked=masked) for raw in READABLE)
         assert read_wire(wire, masked=masked) == READABLE

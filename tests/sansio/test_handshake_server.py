@@ -568,7 +568,7 @@ def test_what_is_held_is_dropped_with_a_rejection() -> None:
 
 @pytest.mark.parametrize("piece", [1, 1000, MAX_HELD + 1])
 def test_what_is_held_is_bounded(piece: int) -> None:
-    frame = binary(bytes(MAX_HELD - 14)).wire(masked=True)
+    frame = binary(bytes(MAX_HELD - 14)).serialize(masked=True)
     assert len(frame) == MAX_HELD
     protocol = ServerProtocol()
     feed(protocol, request_bytes())
@@ -588,7 +588,7 @@ def test_what_is_held_is_bounded(piece: int) -> None:
 
 
 def test_as_much_as_may_be_held_is_received() -> None:
-    frame = binary(bytes(MAX_HELD - 14)).wire(masked=True)
+    frame = binary(bytes(MAX_HELD - 14)).serialize(masked=True)
     protocol = ServerProtocol()
     feed(protocol, request_bytes() + frame)
     protocol.send_response(protocol.accept(*requests_received(protocol)))

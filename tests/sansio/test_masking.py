@@ -6,15 +6,16 @@ import pytest
 
 from anyio_ws.sansio import Frame, Opcode
 from anyio_ws.sansio.masking import apply_mask, masking_key
+from anyio_ws.testing.wire import apply_key
 
-from .helpers import KEY, xor
+from .helpers import KEY
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 7, 8, 9, 125, 1000])
 @pytest.mark.parametrize("offset", range(9))
 def test_masking_is_the_xor_with_the_key_repeated_from_an_offset(size: int, offset: int) -> None:
     data = bytes(i * 31 & 0xFF for i in range(size))
-    expected = xor(bytes(offset) + data, KEY)[offset:]
+    expected = apply_key(bytes(offset) + data, KEY)[offset:]
     assert apply_mask(data, KEY, offset) == expected
     assert apply_mask(bytearray(data), KEY, offset) == expected
     assert apply_mask(memoryview(data), KEY, offset) == expected

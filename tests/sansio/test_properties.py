@@ -441,8 +441,8 @@ def test_what_is_written_is_what_is_written_by_hand(frames: list[Frame]) -> None
     for frame in frames:
         rsv = frame.rsv1 << 6 | frame.rsv2 << 5 | frame.rsv3 << 4
         raw = Raw(frame.opcode, frame.data, frame.fin, rsv)
-        assert frame.serialize() == raw.wire(masked=False)
-        assert frame.serialize(KEY) == raw.wire(masked=True)
+        assert frame.serialize() == raw.serialize(masked=False)
+        assert frame.serialize(KEY) == raw.serialize(masked=True)
 
 
 @quick

@@ -6,8 +6,6 @@ few scheduling rounds, which is what `settle` waits for.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Unpack
@@ -18,21 +16,11 @@ import anyio.lowlevel
 from anyio_ws import WebSocket, accept_websocket, open_websocket
 from anyio_ws.options import ClientOptions, ServerOptions
 from anyio_ws.sansio import Side
-from anyio_ws.testing import MemoryByteStream, memory_stream_pair
-
-from ..sansio.helpers import Raw, to, xor
+from anyio_ws.testing import ScriptedPeer, handshake_request, memory_stream_pair
 
 URL = "ws://example.org/feed"
 
-REQUEST = (
-    b"GET /feed HTTP/1.1\r\n"
-    b"Host: example.org\r\n"
-    b"Upgrade: websocket\r\n"
-    b"Connection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    b"Sec-WebSocket-Version: 13\r\n"
-    b"\r\n"
-)
+REQUEST = handshake_request("/feed", host="example.org")
 
 
 async def settle() -> None:
@@ -41,79 +29,17 @@ async def settle() -> None:
         await anyio.lowlevel.checkpoint()
 
 
-def response_to(request: bytes) -> bytes:
-    """The server's answer to a handshake request, made by hand."""
-    head = request.decode().split("\r\n")
-    key = next(line.partition(": ")[2] for line in head if line.startswith("Sec-WebSocket-Key"))
-    digest = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
-    return (
-        b"HTTP/1.1 101 Switching Protocols\r\n"
-        b"Upgrade: websocket\r\n"
-        b"Connection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n"
-    )
-
-
-class Peer:
-    """The other end of a connection, spoken by hand, well or badly."""
-
-    def __init__(self, stream: MemoryByteStream, ours: Side) -> None:
-        self.stream = stream
-        self._ours = ours
-        self._received = b""
-
-    async def send(self, *frames: Raw) -> None:
-        """Send frames, in one piece."""
-        await self.stream.send(to(self._ours, *frames))
-
-    async def receive(self) -> Raw:
-        """Receive a frame.
-
-        :raises EndOfStream: there is no other one
-        """
-        first, second = await self._exactly(2)
-        width = {126: 2, 127: 8}.get(second & 0x7F, 0)
-        size = int.from_bytes(await self._exactly(width), "big") if width else second & 0x7F
-        masked = second >= 0x80
-        assert masked is (self._ours is Side.CLIENT), "only clients mask"
-        key = await self._exactly(4) if masked else bytes(4)
-        payload = xor(await self._exactly(size), key)
-        return Raw(first & 0x0F, payload, first >= 0x80, first & 0x70)
-
-    async def receive_head(self) -> bytes:
-        """Receive an HTTP request or response, up to the empty line."""
-        while b"\r\n\r\n" not in self._received:
-            self._received += await self.stream.receive()
-        head, _, self._received = self._received.partition(b"\r\n\r\n")
-        return head + b"\r\n\r\n"
-
-    async def receive_rest(self) -> bytes:
-        """Receive everything up to the end of the stream."""
-        try:
-            while True:
-                self._received += await self.stream.receive()
-        except anyio.EndOfStream:
-            rest, self._received = self._received, b""
-            return rest
-
-    async def _exactly(self, size: int) -> bytes:
-        while len(self._received) < size:
-            self._received += await self.stream.receive()
-        data, self._received = self._received[:size], self._received[size:]
-        return data
-
-
 @asynccontextmanager
 async def server_and_peer(
     *, buffer: int | None = None, **options: Unpack[ServerOptions]
-) -> AsyncIterator[tuple[WebSocket, Peer]]:
+) -> AsyncIterator[tuple[WebSocket, ScriptedPeer]]:
     """A server's connection and the client made by hand.
 
     Leaving doesn't wait for the peer, unless `close_timeout` is given.
     """
     ours, theirs = memory_stream_pair(buffer=buffer)
-    peer = Peer(theirs, Side.SERVER)
-    await theirs.send(REQUEST)
+    peer = ScriptedPeer(theirs, Side.CLIENT)
+    await peer.send(REQUEST)
     options.setdefault("close_timeout", 0)
     async with accept_websocket(ours, **options) as ws:
         await peer.receive_head()
@@ -123,17 +49,14 @@ async def server_and_peer(
 @asynccontextmanager
 async def client_and_peer(
     *, buffer: int | None = None, **options: Unpack[ClientOptions]
-) -> AsyncIterator[tuple[WebSocket, Peer]]:
+) -> AsyncIterator[tuple[WebSocket, ScriptedPeer]]:
     """A client's connection and the server made by hand; see `server_and_peer`."""
     ours, theirs = memory_stream_pair(buffer=buffer)
-    peer = Peer(theirs, Side.CLIENT)
-
-    async def answer() -> None:
-        await theirs.send(response_to(await peer.receive_head()))
+    peer = ScriptedPeer(theirs, Side.SERVER)
 
     options.setdefault("close_timeout", 0)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(answer)
+        tasks.start_soon(peer.accept)
         async with open_websocket(URL, stream=ours, **options) as ws:
             yield ws, peer
 

@@ -26,9 +26,9 @@ from anyio_ws import (
     open_websocket,
 )
 from anyio_ws.sansio import Side
-from anyio_ws.testing import MemoryByteStream, memory_stream_pair
+from anyio_ws.testing import MemoryByteStream, ScriptedPeer, memory_stream_pair
 
-from .helpers import URL, Peer, client_and_peer, connected, response_to, server_and_peer, settle
+from .helpers import URL, client_and_peer, connected, server_and_peer, settle
 
 
 async def echo(ws: WebSocket) -> None:
@@ -192,12 +192,11 @@ async def test_what_is_no_stream_is_refused(stream: object) -> None:
 async def request_of(**options: Any) -> bytes:
     """The request that `open_websocket` sends with these options."""
     ours, theirs = memory_stream_pair()
-    peer = Peer(theirs, Side.CLIENT)
+    peer = ScriptedPeer(theirs, Side.SERVER)
     requests: list[bytes] = []
 
     async def answer() -> None:
-        requests.append(await peer.receive_head())
-        await theirs.send(response_to(requests[0]))
+        requests.append(await peer.accept())
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(answer)

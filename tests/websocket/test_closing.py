@@ -104,9 +104,9 @@ async def test_after_this_side_closed_the_resource_is_closed(call: str, code: in
 async def test_after_the_connection_broke_the_error_says_how(call: str, end: str) -> None:
     async with server_and_peer() as (ws, peer):
         if end == "eof":
-            await peer.stream.send_eof()
+            await peer.send_eof()
         else:
-            peer.stream.reset()
+            await peer.reset()
         await settle()
         exc = await closed_by(call, ws)
         assert isinstance(exc, ConnectionClosedError)
@@ -169,7 +169,7 @@ async def test_a_client_fails_the_connection_and_lets_the_server_end_the_stream(
             await ws.receive()
         assert (await peer.receive()).opcode == CLOSE
         assert not ws._connection.lost
-        await peer.stream.send_eof()
+        await peer.send_eof()
         await ws.wait_closed()
         assert ws.state is State.CLOSED
 
@@ -348,7 +348,7 @@ async def test_without_close_timeout_closing_takes_as_long_as_the_peer() -> None
         async def answer_late() -> None:
             await anyio.sleep(5000)
             await peer.send(close(1000))
-            await peer.stream.aclose()
+            await peer.aclose()
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(answer_late)
@@ -419,7 +419,7 @@ async def test_wait_closed_waits_whoever_closes(closer: str) -> None:
 async def test_wait_closed_does_not_drop_what_arrived() -> None:
     async with server_and_peer() as (ws, peer):
         await peer.send(text("one"), close(1000))
-        await peer.stream.send_eof()
+        await peer.send_eof()
         await ws.wait_closed()
         assert await ws.receive() == "one"
 
@@ -431,7 +431,7 @@ async def test_wait_closed_lets_a_violation_take_effect() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ws.wait_closed)
             assert (await peer.receive()).opcode == CLOSE
-            await peer.stream.aclose()
+            await peer.aclose()
         assert ws.close_code == 1006
 
 
@@ -475,7 +475,7 @@ async def test_flush_says_when_the_connection_broke() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(closed_while_flushing, ws)
             await settle()
-            peer.stream.reset()
+            await peer.reset()
 
 
 async def closed_while_flushing(ws: WebSocket) -> None:

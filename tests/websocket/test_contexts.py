@@ -23,16 +23,14 @@ from anyio_ws import (
     open_websocket,
 )
 from anyio_ws.sansio import Side
-from anyio_ws.testing import memory_stream_pair
+from anyio_ws.testing import ScriptedPeer, memory_stream_pair
 
 from ..sansio.helpers import CLOSE, close, text
 from .helpers import (
     REQUEST,
     URL,
-    Peer,
     client_and_peer,
     connected,
-    response_to,
     server_and_peer,
     settle,
 )
@@ -76,12 +74,8 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
 async def handmade_server() -> AsyncIterator[Any]:
     """The client's end of a stream whose other end answers one handshake."""
     ours, theirs = memory_stream_pair()
-
-    async def answer() -> None:
-        await theirs.send(response_to(await Peer(theirs, Side.CLIENT).receive_head()))
-
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(answer)
+        tasks.start_soon(ScriptedPeer(theirs, Side.SERVER).accept)
         yield ours
 
 
@@ -319,7 +313,7 @@ def test_a_task_that_is_cancelled_natively_ends_cancelled(where: str) -> None:
         reached = asyncio.Event()
         task = asyncio.create_task(use(ours, reached))
         if where != "opening":
-            await theirs.send(response_to(await Peer(theirs, Side.CLIENT).receive_head()))
+            await ScriptedPeer(theirs, Side.SERVER).accept()
         await reached.wait()
         await settle()
         assert not task.done()
@@ -354,11 +348,11 @@ async def test_leaving_by_an_exception_closes_with_1011_and_does_not_tell_why(ki
                 raise error
 
 
-async def finish(peer: Peer, code: int) -> None:
+async def finish(peer: ScriptedPeer, code: int) -> None:
     """Do the peer's part of a closing handshake, and see that there is nothing else."""
     assert await peer.receive() == close(code)
     await peer.send(close(code))
-    await peer.stream.send_eof()
+    await peer.send_eof()
     assert await peer.receive_rest() == b""
 
 
@@ -370,19 +364,19 @@ async def test_leaving_by_cancellation_does_not_wait_for_the_peer() -> None:
             await ws.flush()  # the response
             scope.cancel()
             await anyio.sleep_forever()
-    peer = Peer(theirs, Side.SERVER)
+    peer = ScriptedPeer(theirs, Side.CLIENT)
     await peer.receive_head()
     # A stream that can't be written to without waiting loses the Close frame.
-    assert await peer.receive_rest() in (b"", close(1001).wire(masked=False))
+    assert await peer.receive_rest() in (b"", close(1001).serialize(masked=False))
 
 
 async def test_leaving_a_block_whose_connection_is_gone_is_quiet() -> None:
     async with server_and_peer(close_timeout=None) as (ws, peer):
-        peer.stream.reset()
+        await peer.reset()
     assert ws.state is State.CLOSED
     async with server_and_peer(close_timeout=None) as (ws, peer):
         await peer.send(text("x")._replace(rsv=0x70))
-        await peer.stream.aclose()
+        await peer.aclose()
     assert ws.close_code == 1006
 
 
@@ -407,7 +401,7 @@ async def test_a_connection_that_breaks_wakes_those_who_wait_and_does_not_cancel
             tasks.start_soon(wait, "wait_closed", ws.wait_closed)
             await settle()
             assert not ended
-            peer.stream.reset()
+            await peer.reset()
         assert sorted(ended) == ["flush", "ping", "receive", "send", "wait_closed"]
         await settle()
         ended.append("and the body goes on")
@@ -455,7 +449,7 @@ async def test_the_close_frame_is_the_last_thing_that_a_peer_gets() -> None:
                 while frames[-1].opcode != CLOSE:
                     frames.append(await peer.receive())
                 assert [len(frame.payload) for frame in frames] == [2**20, 2**20, 2]
-                await peer.stream.aclose()
+                await peer.aclose()
 
             tasks.start_soon(receive_all)
 

@@ -35,7 +35,7 @@ async def test_the_last_event_tells_of_an_abnormal_end(end: str) -> None:
         async with ws.events() as events:
             await peer.send(text("a"))
             if end == "eof":
-                await peer.stream.aclose()
+                await peer.aclose()
             else:
                 await peer.send(Raw(0x3))
             assert [event async for event in events] == [Text("a"), Closed(1006, "")]

@@ -6,10 +6,10 @@ import anyio
 import pytest
 
 from anyio_ws import ConnectionClosedOK, WebSocket
-from anyio_ws.sansio import Side
+from anyio_ws.testing import ScriptedPeer
 
-from ..sansio.helpers import close, ping, pong, text, to
-from .helpers import Peer, client_and_peer, connected, server_and_peer, settle
+from ..sansio.helpers import close, ping, pong, text
+from .helpers import client_and_peer, connected, server_and_peer, settle
 
 # -- in
 
@@ -23,7 +23,7 @@ def held(ws: WebSocket) -> tuple[int, int]:
 class Feed:
     """A peer that sends one message per chunk, as long as they are taken."""
 
-    def __init__(self, peer: Peer, size: int) -> None:
+    def __init__(self, peer: ScriptedPeer, size: int) -> None:
         self._peer = peer
         self._size = size
         self.sent = 0
@@ -87,7 +87,7 @@ async def test_thousands_of_messages_in_a_chunk_do_not_overfill_the_inbox() -> N
 
 async def test_thousands_of_empty_messages_in_a_chunk_are_bounded_by_their_number() -> None:
     async with server_and_peer() as (ws, peer):
-        await peer.stream.send(to(Side.SERVER, text("")) * 5000)
+        await peer.send(*[text("")] * 5000)
         await settle()
         assert held(ws)[0] <= 513
         for _ in range(5000):
@@ -98,7 +98,7 @@ async def test_thousands_of_empty_messages_in_a_chunk_are_bounded_by_their_numbe
 async def test_the_end_of_the_stream_waits_behind_what_the_inbox_had_no_room_for() -> None:
     async with server_and_peer(max_queue=4) as (ws, peer):
         await peer.send(*(text(str(number)) for number in range(1000)))
-        await peer.stream.aclose()
+        await peer.aclose()
         await settle()
         for number in range(1000):
             assert await ws.receive() == str(number)

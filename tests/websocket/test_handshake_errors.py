@@ -26,9 +26,9 @@ from anyio_ws import (
     open_websocket,
 )
 from anyio_ws.sansio import Opcode, ServerProtocol, Side
-from anyio_ws.testing import memory_stream_pair
+from anyio_ws.testing import ScriptedPeer, handshake_response, memory_stream_pair
 
-from .helpers import REQUEST, URL, Peer, response_to, settle
+from .helpers import REQUEST, URL, settle
 
 
 async def echo(ws: WebSocket) -> None:
@@ -151,7 +151,7 @@ async def test_the_origin_must_be_the_host_or_one_that_is_accepted(
     await theirs.send(REQUEST[:-2] + header + b"\r\n")
 
     async def receive_head() -> None:
-        heads.append(await Peer(theirs, Side.SERVER).receive_head())
+        heads.append(await ScriptedPeer(theirs, Side.CLIENT).receive_head())
         await theirs.aclose()
 
     async with anyio.create_task_group() as tasks:
@@ -233,7 +233,7 @@ async def answering(answer: bytes | None, *, edit: bytes = b"") -> AsyncIterator
             reply = answer
             if reply is None:
                 name = edit.partition(b":")[0]
-                lines = response_to(request).split(b"\r\n")
+                lines = handshake_response(request).split(b"\r\n")
                 kept = [line for line in lines if not line.startswith(name)]
                 reply = b"\r\n".join([kept[0], *([edit] if b":" in edit else []), *kept[1:]])
             await stream.send(reply)

@@ -142,7 +142,7 @@ async def test_a_payload_of_more_than_125_bytes_is_refused(
 async def test_a_ping_that_is_not_answered_ends_with_the_connection() -> None:
     async with server_and_peer() as (ws, peer):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(peer.stream.aclose)
+            tasks.start_soon(peer.aclose)
             with pytest.raises(ConnectionClosedError):
                 await ws.ping()
 

@@ -7,10 +7,10 @@ import pytest
 
 from anyio_ws import ConnectionClosedError, ConnectionClosedOK, WebSocket, accept_websocket
 from anyio_ws.sansio import Close
-from anyio_ws.testing import cancel_sweep, memory_stream_pair
+from anyio_ws.testing import ScriptedPeer, cancel_sweep, memory_stream_pair
 
 from ..sansio.helpers import BINARY, CLOSE, CONT, binary, close, more, ping, pong, text
-from .helpers import REQUEST, Peer, connected, server_and_peer, settle
+from .helpers import REQUEST, connected, server_and_peer, settle
 
 MESSAGES = ["hello", "", "zwölf Boxkämpfer 🥊", b"\x00\xff", b"", "x" * 70_000, b"y" * 2**20]
 
@@ -201,7 +201,7 @@ async def test_what_came_before_a_bad_frame_is_delivered_and_can_be_answered() -
         assert await peer.receive() == text("an answer")
         failed = await peer.receive()
         assert (failed.opcode, failed.payload[:2]) == (CLOSE, (1002).to_bytes(2, "big"))
-        await peer.stream.aclose()
+        await peer.aclose()
 
 
 async def test_a_handler_that_is_not_receiving_can_still_answer_before_the_failure() -> None:
@@ -222,9 +222,9 @@ async def test_what_came_before_the_connection_broke_is_delivered(end: str) -> N
         await peer.send(text("one"), text("two"))
         await settle()
         if end == "eof":
-            await peer.stream.aclose()
+            await peer.aclose()
         else:
-            peer.stream.reset()
+            await peer.reset()
         await settle()
         assert await ws.receive() == "one"
         assert await ws.receive() == "two"
@@ -260,7 +260,7 @@ async def test_a_receive_cancelled_as_its_message_arrives_loses_nothing() -> Non
                 assert message == "now", attempt
 
 
-async def receive_payloads(peer: Peer, payloads: list[bytes]) -> None:
+async def receive_payloads(peer: ScriptedPeer, payloads: list[bytes]) -> None:
     while True:
         payloads.append((await peer.receive()).payload)
 
@@ -338,7 +338,7 @@ async def test_text_that_is_not_utf_8_fails_the_connection_with_1007() -> None:
 
 async def test_data_that_came_along_with_the_request_is_received() -> None:
     ours, theirs = memory_stream_pair()
-    await theirs.send(REQUEST + text("early").wire(masked=True))
+    await theirs.send(REQUEST + text("early").serialize(masked=True))
     async with accept_websocket(ours, close_timeout=0) as ws:
         assert await ws.receive() == "early"
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import cache, partial
 from typing import Unpack
 
 from .connection import Connection
@@ -12,8 +15,8 @@ from .opening import ConnectionContext, check_handshake, handshake_message
 from .options import ClientConfig, ClientOptions, client_config
 from .sansio import ClientProtocol, Headers, Response, WebSocketURI, parse_uri
 from .transports.base import Transport
-from .transports.dial import dial, wrap
-from .transports.stream import AnyByteStream
+from .transports.dial import Connectable, dial, dial_unix, over
+from .transports.tls import TLSEngine, secured
 from .websocket import WebSocket
 
 __all__ = ["open_websocket"]
@@ -22,7 +25,8 @@ __all__ = ["open_websocket"]
 def open_websocket(
     url: str,
     *,
-    stream: AnyByteStream | None = None,
+    stream: Connectable | None = None,
+    unix_path: str | os.PathLike[str] | None = None,
     config: ClientConfig | None = None,
     **options: Unpack[ClientOptions],
 ) -> AbstractAsyncContextManager[WebSocket]:
@@ -30,18 +34,20 @@ def open_websocket(
 
     Entering dials, starts TLS for ``wss``, and performs the opening handshake, all within
     ``open_timeout``; cancelling it closes whatever was opened. Leaving the block closes the connection:
-    with 1000 normally, with 1011 by an `Exception`, within ``close_timeout``; by cancellation at once. What
-    the block raises comes out as that very object.
+    with 1000 normally, with 1011 by an `Exception`, within ``close_timeout``; by cancellation with 1001, as
+    far as that takes no waiting, and at once. What the block raises comes out as that very object.
 
     :param url: a ``ws://`` or ``wss://`` URI
-    :param stream: speak over this instead of dialling: a byte stream of AnyIO or trio, or a pair ``(receive,
-        send)`` of one-way streams. It is closed with the connection. For ``wss`` TLS is started on it, unless
-        it has TLS already
+    :param stream: speak over this instead of dialling: a connected socket, a byte stream of AnyIO or trio, or
+        a pair ``(receive, send)`` of one-way streams. It is closed with the connection. For ``wss`` TLS is
+        started on it, unless it has TLS already
+    :param unix_path: connect to this Unix socket; the URI only fills the request in
     :param config: all options at once; the others override it
     :param options: see `ClientConfig`
     :raises InvalidURI: *url* isn't a WebSocket URI
-    :raises TypeError: there is no such option
-    :raises ValueError: an option's value makes no sense; ``ssl`` for a ``ws://`` URI
+    :raises TypeError: there is no such option; both *stream* and *unix_path*
+    :raises ValueError: an option's value makes no sense; ``ssl`` for a ``ws://`` URI; on entering:
+        *stream* is a socket that isn't connected
     :raises ConnectError: on entering: the name can't be resolved, the connection was refused, TLS failed
     :raises InvalidStatus: on entering: the server answered with another status than 101
     :raises InvalidHandshake: on entering: the server's answer isn't acceptable
@@ -51,17 +57,58 @@ def open_websocket(
     merged = client_config(config, options)
     if merged.ssl is not None and not uri.secure:
         raise ValueError(f"ssl was given, but {url!r} is a connection without TLS; use wss://")
-    return _OpenWebSocket(url, uri, stream, merged)
+    if stream is not None and unix_path is not None:
+        raise TypeError("stream and unix_path exclude each other")
+    where = _authority(uri) if unix_path is None else os.fspath(unix_path)
+    connect = partial(_connect, uri, stream, unix_path, merged)
+    return _OpenWebSocket(url, uri, where, connect, merged)
+
+
+def _authority(uri: WebSocketURI) -> str:
+    return f"[{uri.host}]:{uri.port}" if ":" in uri.host else f"{uri.host}:{uri.port}"
+
+
+async def _connect(
+    uri: WebSocketURI,
+    stream: Connectable | None,
+    unix_path: str | os.PathLike[str] | None,
+    config: ClientConfig,
+) -> Transport:
+    engine = None
+    if uri.secure:
+        context = config.ssl or _default_context()
+        hostname = config.server_hostname or uri.host
+        engine = TLSEngine(context, server_side=False, hostname=hostname)
+    if stream is not None:
+        transport = await over(stream)
+    elif unix_path is not None:
+        transport = await dial_unix(unix_path)
+    else:
+        transport = await dial(uri.host, uri.port, local_address=config.local_address)
+    return secured(transport, engine)
+
+
+@cache
+def _default_context() -> ssl.SSLContext:
+    """What checks certificates against the system's authorities: loading those takes a while."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 class _OpenWebSocket(ConnectionContext):
     def __init__(
-        self, url: str, uri: WebSocketURI, stream: AnyByteStream | None, config: ClientConfig
+        self,
+        url: str,
+        uri: WebSocketURI,
+        where: str,
+        connect: Callable[[], Awaitable[Transport]],
+        config: ClientConfig,
     ) -> None:
         super().__init__(config)
         self._url = url
-        self._uri = uri
-        self._stream = stream
+        self._where = where
+        self._connect = connect
         self._config = config
         self._protocol = ClientProtocol(
             uri,
@@ -73,13 +120,20 @@ class _OpenWebSocket(ConnectionContext):
         )
 
     async def _open(self) -> WebSocket:
-        config, protocol = self._config, self._protocol
-        connection = Connection(protocol, await self._dial(), config)
-        self._run(connection)
+        try:
+            connection = Connection(self._protocol, await self._connect(), self._config)
+            self._run(connection)
+            return await self._shake_hands(connection)
+        except OSError as exc:  # of dialling, or of TLS; InvalidHandshake is none
+            error = connect_error(exc, self._where)
+            raise error from error.__cause__
+
+    async def _shake_hands(self, connection: Connection) -> WebSocket:
+        protocol = self._protocol
         request = protocol.connect()
-        if config.user_agent_header is not None:
-            request.headers["User-Agent"] = config.user_agent_header
-        additional = Headers(config.additional_headers or {})
+        if self._config.user_agent_header is not None:
+            request.headers["User-Agent"] = self._config.user_agent_header
+        additional = Headers(self._config.additional_headers or {})
         for name in additional:
             request.headers.pop(name, None)
         for name, value in additional.raw_items():
@@ -91,16 +145,3 @@ class _OpenWebSocket(ConnectionContext):
         assert isinstance(response, Response)
         connection.after_handshake()
         return WebSocket(connection, url=self._url, request=request, response=response)
-
-    async def _dial(self) -> Transport:
-        uri, config = self._uri, self._config
-        context = None
-        if uri.secure:
-            context = config.ssl or ssl.create_default_context()
-        hostname = config.server_hostname or uri.host
-        try:
-            if self._stream is not None:
-                return await wrap(self._stream, context, server_side=False, hostname=hostname)
-            return await dial(uri.host, uri.port, context=context, server_hostname=hostname)
-        except OSError as exc:
-            raise connect_error(exc, uri.host, uri.port) from exc

@@ -70,6 +70,7 @@ class Connection:
         "lost_cause",
         "notify",
         "outbox",
+        "output_over",
         "pings",
         "progress",
         "protocol",
@@ -101,6 +102,8 @@ class Connection:
         self.latency = 0.0
         self.closed_here = False
         """Whether this side closed the connection, by `start_closing`."""
+        self.output_over = False
+        """Whether the transport can't send any more."""
         self.lost = False
         """Whether the transport is done."""
         self.lost_cause: Exception | None = None
@@ -129,9 +132,16 @@ class Connection:
         self.progress.set()
         self.turnstile.wake()
 
-    def connection_lost(self, cause: Exception | None) -> None:
-        self.lost = True
+    def output_lost(self, cause: Exception) -> None:
+        self.output_over = True
         self.lost_cause = cause
+        self.outbox.clear()
+        self._after_input()
+
+    def connection_lost(self, cause: Exception | None) -> None:
+        self.output_over = True
+        self.lost = True
+        self.lost_cause = cause or self.lost_cause
         self.outbox.clear()
         self.protocol.receive_eof()
         self._after_input()
@@ -277,7 +287,7 @@ class Connection:
 
         :raises ConnectionClosed: nothing can be sent any more
         """
-        if self.protocol.state is not State.OPEN or self.lost:
+        if self.protocol.state is not State.OPEN or self.output_over:
             raise self.closed(Call.SEND)
 
     def has_room(self) -> bool:
@@ -374,7 +384,7 @@ class Connection:
             protocol.release_failure()
             self.flush_protocol()
         self._pause_or_resume()
-        if protocol.state is not State.OPEN or self.lost:
+        if protocol.state is not State.OPEN or self.output_over:
             self.progress.set()
             self.turnstile.wake()
             for ping in self.pings.values():

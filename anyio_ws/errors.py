@@ -16,6 +16,7 @@ from typing import cast
 import anyio
 
 from .exceptions import ConnectError, ConnectionClosed, ConnectionClosedOK
+from .transports.tls import TLSHandshakeError
 
 __all__ = ["Call", "closed_error", "connect_error"]
 
@@ -68,16 +69,19 @@ def _combine(
     return made
 
 
-def connect_error(exc: OSError, host: str, port: int) -> ConnectError:
-    """Say what went wrong when *host* was dialled."""
-    where = f"{host}:{port}" if ":" not in host else f"[{host}]:{port}"
+def connect_error(exc: OSError, where: str) -> ConnectError:
+    """Say what went wrong when *where* was dialled; *exc* is its cause."""
+    if isinstance(exc, TLSHandshakeError) and isinstance(exc.__cause__, OSError):
+        exc = exc.__cause__
     if isinstance(exc, ssl.SSLCertVerificationError):
         what = f"certificate verify failed: {exc.verify_message}"
     elif isinstance(exc, ssl.SSLError):
         what = f"TLS failed: {exc.reason or exc}"
     else:
         what = "; ".join(dict.fromkeys(_reasons(exc))) or str(exc)
-    return ConnectError(f"can't connect to {where}: {what}", _errno(exc))
+    error = ConnectError(f"can't connect to {where}: {what}", _errno(exc))
+    error.__cause__ = exc
+    return error
 
 
 def _errno(exc: BaseException) -> int | None:

@@ -6,6 +6,7 @@ not a generator: the task group is entered and left by hand, in one task, and ne
 
 from __future__ import annotations
 
+import ssl
 from abc import ABC, abstractmethod
 from types import TracebackType
 
@@ -17,6 +18,8 @@ from .contexts import exit_group
 from .exceptions import InvalidHandshake
 from .options import CommonConfig
 from .sansio import CloseCode, Request, Response, State
+from .transports.base import Transport
+from .transports.tls import TLSHandshakeError
 from .websocket import WebSocket
 
 __all__ = ["ConnectionContext"]
@@ -107,6 +110,11 @@ class ConnectionContext(ABC):
             connection.lost or connection.protocol.state is not State.OPEN
         )
 
+    @property
+    def has_transport(self) -> bool:
+        """Whether what the connection is to speak over was taken over, and is closed with it."""
+        return self._connection is not None
+
     def give_up(self) -> None:
         """Stop opening, if the connection isn't open yet."""
         self._given_up = True
@@ -117,11 +125,22 @@ class ConnectionContext(ABC):
         """Start what the transport has to run."""
         assert self._group is not None
         self._connection = connection
-        self._group.start_soon(connection.transport.run)
+        if connection.transport.has_to_run:
+            self._group.start_soon(_run_until_aborted, connection.transport)
 
     def _abort(self) -> None:
         if self._connection is not None:
             self._connection.transport.abort()
+
+
+async def _run_until_aborted(transport: Transport) -> None:
+    """Run *transport* for as long as the block lasts, which ends with aborting it.
+
+    A cancellation is for the block to see: if this task saw it as well, and first, the block could send no
+    Close frame, nor finish what it shields. The shield delays nothing: once aborted, nothing waits.
+    """
+    with anyio.CancelScope(shield=True):
+        await transport.run()
 
 
 async def handshake_message(connection: Connection) -> Request | Response:
@@ -136,7 +155,9 @@ async def handshake_message(connection: Connection) -> Request | Response:
 
 
 def check_handshake(connection: Connection) -> None:
-    """Raise why the handshake failed, if it did."""
+    """Raise why the handshake, TLS's or WebSocket's, failed, if one did."""
+    if isinstance(connection.lost_cause, TLSHandshakeError | ssl.SSLError):
+        raise connection.lost_cause
     exc = connection.protocol.handshake_exc
     if exc is None:
         return

@@ -53,6 +53,7 @@ class ClientOptions(CommonOptions, total=False):
     additional_headers: HeadersLike | None
     user_agent_header: str | None
     server_hostname: str | None
+    local_address: tuple[str, int] | None
 
 
 class ServerOptions(CommonOptions, total=False):
@@ -63,6 +64,7 @@ class ServerOptions(CommonOptions, total=False):
     select_subprotocol: Callable[[ServerProtocol, Sequence[str]], str | None] | None
     server_header: str | None
     backlog: int
+    reuse_port: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,8 @@ class ClientConfig(CommonConfig):
     """The User-Agent header; None for none."""
     server_hostname: str | None = None
     """The name to check the server's certificate against, instead of the URI's host."""
+    local_address: tuple[str, int] | None = None
+    """``(host, port)`` to connect from, of this machine; port 0 is any."""
 
     def __post_init__(self) -> None:
         CommonConfig.__post_init__(self)
@@ -144,6 +148,8 @@ class ServerConfig(CommonConfig):
     """The Server header; None for none."""
     backlog: int = 1024
     """Connections that the kernel queues until they are accepted."""
+    reuse_port: bool = False
+    """Let other processes listen on the same port; the kernel shares connections out among them."""
 
     def __post_init__(self) -> None:
         CommonConfig.__post_init__(self)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+import os
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeAlias, Unpack, cast
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, TaskGroup, TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
 from .connection import Connection
 from .contexts import exit_group
@@ -23,9 +25,10 @@ from .sansio.frames import check_close
 from .sansio.headers import build_host
 from .sansio.protocol import LoggerLike
 from .sansio.uri import same_origin
-from .transports.dial import wrap
-from .transports.listen import Address, TCPListener, addresses, listen
-from .transports.stream import AnyByteStream
+from .transports.dial import Connectable, SocketAddress, over
+from .transports.listen import AnyListener, ListeningSocket, listen_tcp, listen_unix, take_over
+from .transports.sockets import peer_address
+from .transports.tls import TLSEngine, secured
 from .websocket import WebSocket
 
 __all__ = ["Handler", "WebSocketServer", "accept_websocket", "open_server", "serve_websocket"]
@@ -35,7 +38,7 @@ Handler: TypeAlias = Callable[[WebSocket], Awaitable[object]]
 
 
 def accept_websocket(
-    stream: AnyByteStream,
+    stream: Connectable,
     *,
     config: ServerConfig | None = None,
     **options: Unpack[ServerOptions],
@@ -46,8 +49,8 @@ def accept_websocket(
     request that can't be accepted is answered with the fitting HTTP status. Leaving, cancelling and what
     the block raises are as for `open_websocket`.
 
-    :param stream: a byte stream of AnyIO or trio, or a pair ``(receive, send)`` of one-way streams; it is
-        closed with the connection
+    :param stream: a connected socket, a byte stream of AnyIO or trio, or a pair ``(receive, send)`` of
+        one-way streams; it is closed with the connection
     :param config: all options at once; the others override it
     :param options: see `ServerConfig`
     :raises TypeError: there is no such option
@@ -60,7 +63,7 @@ def accept_websocket(
 
 
 class _AcceptWebSocket(ConnectionContext):
-    def __init__(self, stream: AnyByteStream, config: ServerConfig) -> None:
+    def __init__(self, stream: Connectable, config: ServerConfig) -> None:
         super().__init__(config)
         self._stream = stream
         self._config = config
@@ -75,8 +78,8 @@ class _AcceptWebSocket(ConnectionContext):
             max_size=config.max_size,
             logger=config.logger,
         )
-        transport = await wrap(self._stream, config.ssl, server_side=True)
-        connection = Connection(protocol, transport, config)
+        engine = None if config.ssl is None else TLSEngine(config.ssl, server_side=True)
+        connection = Connection(protocol, secured(await over(self._stream), engine), config)
         self._run(connection)
         try:
             request = await handshake_message(connection)
@@ -120,12 +123,12 @@ class WebSocketServer:
     def __init__(
         self,
         handler: Handler,
-        listener: TCPListener,
+        listeners: Sequence[ListeningSocket],
         host: str | None,
         config: ServerConfig,
     ) -> None:
         self._handler = handler
-        self._listener = listener
+        self._listeners = listeners
         self._host = host
         self._config = config
         self._accepting = anyio.CancelScope()
@@ -133,9 +136,10 @@ class WebSocketServer:
         self._connections: set[WebSocket] = set()
         self._tasks: TaskGroup | None = None
         self._finished = anyio.Event()
+        self._failure: OSError | None = None
         self._logger: LoggerLike = config.logger or logging.getLogger("anyio_ws.server")
-        self.addresses: list[Address] = addresses(listener)
-        """The ``(host, port)`` of each listening socket."""
+        self.addresses: list[SocketAddress | str] = [one.address for one in listeners]
+        """The ``(host, port)`` of each listening socket, or the path of a Unix socket."""
 
     @property
     def connections(self) -> frozenset[WebSocket]:
@@ -144,17 +148,27 @@ class WebSocketServer:
 
     @property
     def port(self) -> int:
-        """The port of the first listening socket: the real one where 0 was asked for."""
-        return self.addresses[0][1]
+        """The port of the first listening socket: the real one where 0 was asked for.
+
+        :raises RuntimeError: the server listens on Unix sockets only
+        """
+        for address in self.addresses:
+            if not isinstance(address, str):
+                return address[1]
+        raise RuntimeError("a server on a Unix socket has no port")
 
     @property
     def url(self) -> str:
-        """Where a client on this machine can connect to."""
-        host = self._host
-        if host is None or host in ("0.0.0.0", "::"):
-            host = "localhost"
+        """Where a client on this machine can connect to; for a Unix socket, with its ``unix_path``."""
         secure = self._config.ssl is not None
-        return f"{'wss' if secure else 'ws'}://{build_host(host, self.port, secure=secure)}"
+        scheme = "wss" if secure else "ws"
+        tcp = [address for address in self.addresses if not isinstance(address, str)]
+        if not tcp:
+            return f"{scheme}://localhost"
+        host = self._host or tcp[0][0]
+        if host in ("0.0.0.0", "::"):
+            host = "localhost"
+        return f"{scheme}://{build_host(host, self.port, secure=secure)}"
 
     async def shutdown(
         self, grace: float | None = None, code: int = CloseCode.GOING_AWAY, reason: str = ""
@@ -195,19 +209,44 @@ class WebSocketServer:
         try:
             async with anyio.create_task_group() as self._tasks:
                 task_status.started(self)
-                with self._accepting:
-                    async with self._listener:
-                        await self._listener.serve(self._serve_stream, self._tasks)
+                try:
+                    with self._accepting:
+                        async with anyio.create_task_group() as accepting:
+                            for listener in self._listeners:
+                                accepting.start_soon(self._accept, listener)
+                finally:
+                    self._stop_listening()
         finally:
+            self._stop_listening()  # also if it never began
             self._finished.set()
+        if self._failure is not None:
+            raise self._failure
 
-    async def _serve_stream(self, stream: ByteStream) -> None:
-        """One connection, from its stream to its end. Only cancellation and the like leave it."""
-        opening = _AcceptWebSocket(stream, self._config)
+    async def _accept(self, listener: ListeningSocket) -> None:
+        try:
+            await listener.accept(self._accepted, self._exhausted)
+        except OSError as exc:  # it listens no more: that ends the server
+            self._failure = exc
+            self._cancel()
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+    def _accepted(self, sock: socket.socket) -> None:
+        assert self._tasks is not None
+        self._tasks.start_soon(self._serve_connection, sock)
+
+    def _exhausted(self, exc: OSError) -> None:
+        self._logger.warning("can't accept connections for now: %s", exc)
+
+    async def _serve_connection(self, sock: socket.socket) -> None:
+        """One connection, from its socket to its end. Only cancellation and the like leave it."""
+        opening = _AcceptWebSocket(sock, self._config)
         self._openings.add(opening)
         if self._accepting.cancel_called:  # shut down before we came to run
             opening.give_up()
-        peer = stream.extra(SocketAttribute.remote_address, None)
+        peer = peer_address(sock)
         ws: WebSocket | None = None
         try:
             async with opening as ws:
@@ -225,6 +264,8 @@ class WebSocketServer:
             self._openings.discard(opening)
             if ws is not None:
                 self._connections.discard(ws)
+            if not opening.has_transport:
+                sock.close()
 
     async def _handle(self, opening: ConnectionContext, ws: WebSocket) -> None:
         try:
@@ -247,9 +288,11 @@ def _is_end_of_connection(exc: Exception) -> bool:
 
 async def serve_websocket(
     handler: Handler,
-    host: str | None,
-    port: int,
+    host: str | None = None,
+    port: int | None = None,
     *,
+    unix_path: str | os.PathLike[str] | None = None,
+    listeners: Sequence[AnyListener] | None = None,
     config: ServerConfig | None = None,
     task_status: TaskStatus[WebSocketServer] = anyio.TASK_STATUS_IGNORED,
     **options: Unpack[ServerOptions],
@@ -266,16 +309,36 @@ async def serve_websocket(
 
     :param host: address or name to listen on, all that it resolves to; None for every interface
     :param port: 0 picks a free port, see `WebSocketServer.port`
+    :param unix_path: listen on a Unix socket instead; its file is removed in the end
+    :param listeners: use these instead, which are taken over and closed in the end: listening sockets, or
+        listeners of AnyIO or trio
     :param config: all options at once; the others override it
     :param options: see `ServerConfig`
-    :raises TypeError: there is no such option; *handler* isn't an async function
-    :raises ValueError: an option's value makes no sense
-    :raises OSError: the address can't be listened on
+    :raises TypeError: there is no such option; *handler* isn't an async function; not exactly one of
+        *port*, *unix_path* and *listeners*; one of *listeners* is none
+    :raises ValueError: an option's value makes no sense; one of *listeners* doesn't listen
+    :raises OSError: the address can't be listened on; or later, a listening socket broke
     """
     merged = server_config(config, options)
     _check_handler(handler)
-    listener = await listen(host, port, backlog=merged.backlog)
-    await WebSocketServer(handler, listener, host, merged).serve(task_status)
+    _check_address(host, port, unix_path, listeners)
+    if listeners is not None:
+        ours = take_over(listeners)
+    elif unix_path is not None:
+        ours = await listen_unix(unix_path, backlog=merged.backlog)
+    else:
+        assert port is not None
+        reuse_port = merged.reuse_port
+        ours = await listen_tcp(host, port, backlog=merged.backlog, reuse_port=reuse_port)
+    await WebSocketServer(handler, ours, host, merged).serve(task_status)
+
+
+def _check_address(host: str | None, *alternatives: object) -> None:
+    port = alternatives[0]
+    if sum(one is not None for one in alternatives) != 1:
+        raise TypeError("a server needs exactly one of port, unix_path and listeners")
+    if host is not None and port is None:
+        raise TypeError("host was given without a port")
 
 
 def _check_handler(handler: object) -> None:
@@ -291,9 +354,11 @@ def _check_handler(handler: object) -> None:
 
 def open_server(
     handler: Handler,
-    host: str | None,
-    port: int,
+    host: str | None = None,
+    port: int | None = None,
     *,
+    unix_path: str | os.PathLike[str] | None = None,
+    listeners: Sequence[AnyListener] | None = None,
     config: ServerConfig | None = None,
     **options: Unpack[ServerOptions],
 ) -> AbstractAsyncContextManager[WebSocketServer]:
@@ -302,8 +367,18 @@ def open_server(
     Leaving the block normally is ``await server.shutdown()``; leaving it by an exception ends everything
     now. For the rest, and the errors, see `serve_websocket`.
     """
+    _check_handler(handler)
+    _check_address(host, port, unix_path, listeners)
     return _OpenServer(
-        partial(serve_websocket, handler, host, port, config=server_config(config, options))
+        partial(
+            serve_websocket,
+            handler,
+            host,
+            port,
+            unix_path=unix_path,
+            listeners=listeners,
+            config=server_config(config, options),
+        )
     )
 
 

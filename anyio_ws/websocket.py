@@ -269,11 +269,9 @@ class WebSocket(ObjectStream[str | bytes]):
         """
         await checkpoint()
         connection = self._connection
-        while connection.buffered_amount:
-            if connection.lost:
-                raise connection.closed(Call.SEND)
+        while connection.buffered_amount and not connection.output_over:
             await connection.progress.wait()
-        if connection.lost:
+        if connection.output_over:
             raise connection.closed(Call.SEND)
 
     async def ping(self, data: str | BytesLike | None = None) -> float:
@@ -293,7 +291,7 @@ class WebSocket(ObjectStream[str | bytes]):
         try:
             while ping.latency is None:
                 connection.release_failure()
-                if connection.input_over:
+                if connection.input_over or connection.output_over:
                     raise connection.closed(Call.SEND)
                 await ping.answered.wait()
             return ping.latency

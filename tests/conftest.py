@@ -11,6 +11,9 @@ instead: time stands still while anything can run, and jumps to the next deadlin
 clock: it isn't in the list, so these tests are not collected for it. Never together with threads,
 name resolution or a peer in another process: the clock does not wait for them.
 
+Transports. Connections go over sockets of ours, or with ``--transport streams`` over `stream.py`:
+over AnyIO's streams where there is a socket, else over streams in memory. Tests of one of them don't care.
+
 Leaks. `no_leaks` compares tasks and open file descriptors before and after every test. An async
 test is compared inside its event loop, while that is alive: what the loop itself has open is open
 both times, and what a dying loop would sweep away unseen is still there.
@@ -22,6 +25,7 @@ import gc
 import inspect
 import logging
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
@@ -32,6 +36,11 @@ import anyio.lowlevel
 import hypothesis  # noqa: F401  # looks for referrers while it is imported: see the freeze below
 import pytest
 import trustme
+from anyio.abc import SocketStream, UNIXSocketStream
+
+from anyio_ws.transports import dial
+from anyio_ws.transports.base import Transport
+from anyio_ws.transports.stream import StreamTransport
 
 Backend = tuple[str, dict[str, Any]]
 
@@ -52,6 +61,29 @@ VIRTUAL_TIME_BACKENDS: dict[str, Callable[[], Backend]] = {
     "asyncio": partial(_virtual, "asyncio"),
     "trio": partial(_virtual, "trio"),
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--transport",
+        choices=["sockets", "streams"],
+        default="sockets",
+        help="what connections go over where a test doesn't say it: sockets of ours, or streams of AnyIO's",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--transport") == "streams":
+        from .websocket import helpers  # which pytester's inner runs don't have
+
+        helpers.over_sockets = False
+        dial.over_socket = _over_anyio_stream
+
+
+async def _over_anyio_stream(sock: socket.socket) -> Transport:
+    unix = sock.family == socket.AF_UNIX
+    stream = UNIXSocketStream if unix else SocketStream
+    return StreamTransport(await stream.from_socket(sock))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,7 +2,7 @@
 
 A `Transport` is driven by plain calls and answers by plain calls to its `Sink`; everything that waits
 is done above it. That is why reading never has to wait for writing, and why no exception crosses the
-line: what goes wrong arrives as the cause of `Sink.connection_lost`.
+line: what goes wrong arrives as the cause of `Sink.output_lost` and `Sink.connection_lost`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ TypedAttributes = Mapping[Any, Callable[[], Any]]
 
 
 class Sink(Protocol):
-    """Takes what a transport has to tell. Its methods never wait and never raise."""
+    """Takes what a transport has to tell. Its methods never wait and never raise.
+
+    While reading is paused only `writable` and `output_lost` are called: what the peer sent before a
+    connection broke is still read when reading goes on. Where nothing will be read any more, because of
+    `Transport.abort`, `eof_received`, or a `Transport.write_eof` that closes, so is `connection_lost`.
+    """
 
     def data_received(self, chunk: bytes) -> None:
         """Bytes arrived. May call `Transport.pause_reading`."""
@@ -28,7 +33,14 @@ class Sink(Protocol):
         ...
 
     def writable(self) -> None:
-        """What the transport holds fell to its low-water mark: it can take more."""
+        """Everything that was left unsent by a `Transport.write` has left: it can take more."""
+        ...
+
+    def output_lost(self, cause: Exception) -> None:
+        """Nothing that is written leaves any more, but something may still be read.
+
+        Called once at most. `connection_lost` follows, after the last `data_received`.
+        """
         ...
 
     def connection_lost(self, cause: Exception | None) -> None:
@@ -40,7 +52,16 @@ class Sink(Protocol):
 
 
 class Transport(Protocol):
-    """A connection that takes and gives bytes, for one `Sink`."""
+    """A connection that takes and gives bytes, for one `Sink`.
+
+    No call of the sink comes from within `start`, `write`, `write_eof`, `pause_reading` or `abort`;
+    `resume_reading` may hand over what was held back.
+    """
+
+    @property
+    def has_to_run(self) -> bool:
+        """Whether there is something to do for a task, which is to call `run`."""
+        ...
 
     @property
     def unsent(self) -> int:
@@ -49,7 +70,7 @@ class Transport(Protocol):
 
     @property
     def sent_total(self) -> int:
-        """Bytes that it has ever taken."""
+        """Bytes that it has ever taken; TLS counts what it made of them."""
         ...
 
     @property
@@ -58,11 +79,11 @@ class Transport(Protocol):
         ...
 
     def start(self, sink: Sink) -> None:
-        """Name the sink, before anything else is called."""
+        """Name the sink, before anything else is called. What has nothing to run begins to read."""
         ...
 
     def pause_reading(self) -> None:
-        """Call `Sink.data_received` no more, until `resume_reading`."""
+        """Call `Sink.data_received` and `Sink.eof_received` no more, until `resume_reading`."""
         ...
 
     def resume_reading(self) -> None:
@@ -70,7 +91,10 @@ class Transport(Protocol):
         ...
 
     def write(self, data: bytes) -> None:
-        """Take *data*, all of it. Keep `unsent` small: call it when `Sink.writable` was called."""
+        """Take *data*, all of it. Keep `unsent` small: as long as it isn't, wait for `Sink.writable`.
+
+        What the kernel takes at once has left when this returns.
+        """
         ...
 
     def write_eof(self) -> None:
@@ -78,7 +102,7 @@ class Transport(Protocol):
         ...
 
     def abort(self) -> None:
-        """End the connection now; what hasn't left is dropped."""
+        """End the connection now; what hasn't left is dropped. `Sink.connection_lost` follows."""
         ...
 
     async def run(self) -> None:

@@ -1,108 +1,273 @@
-"""From an address to a connected transport. What fails raises `OSError` or `ssl.SSLError`."""
+"""From an address, a socket or a stream to a connected transport. What fails raises `OSError`."""
 
 from __future__ import annotations
 
-import ssl
-from typing import TYPE_CHECKING, cast
+import errno
+import math
+import os
+import socket
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import anyio
-from anyio.abc import ByteStream
-from anyio.streams.tls import TLSAttribute, TLSStream
+from anyio.abc import SocketAttribute, SocketStream, UNIXSocketStream
+from anyio.lowlevel import checkpoint
 
+from .asyncio_socket import over_asyncio
 from .base import Transport
-from .stream import AnyByteStream, StreamTransport, close_forcefully, is_trio, join
+from .sockets import check_port, prepare
+from .stream import AnyByteStream, StreamTransport
 
 if TYPE_CHECKING:
-    import trio
+    Connectable: TypeAlias = AnyByteStream | socket.socket
+    """A byte stream, see `AnyByteStream`, or a connected socket."""
+else:  # trio may not be installed
+    Connectable = Any
 
-__all__ = ["dial", "wrap"]
+__all__ = ["Connectable", "SocketAddress", "dial", "dial_unix", "over"]
+
+SocketAddress: TypeAlias = tuple[str, int]
+
+ATTEMPT_DELAY = 0.25
+"""Seconds that an address has for itself before the next is tried as well (RFC 8305, section 5)."""
+
+RETRY_DELAY = 0.02
+"""Seconds between attempts to connect to a Unix socket at which too many others wait."""
 
 
-async def dial(
-    host: str,
-    port: int,
-    *,
-    context: ssl.SSLContext | None = None,
-    server_hostname: str | None = None,
-) -> Transport:
-    """Connect to *host* (Happy Eyeballs, RFC 8305), with TLS if there is a *context*.
+async def dial(host: str, port: int, *, local_address: SocketAddress | None = None) -> Transport:
+    """Connect to *host*, by the first of its addresses that answers (Happy Eyeballs, RFC 8305).
 
     Cancelling closes what was opened.
 
+    :param local_address: ``(host, port)`` to connect from
     :raises OSError: the name can't be resolved, or no address accepts the connection
-    :raises ssl.SSLError: the TLS handshake failed
     """
-    try:
-        stream = await anyio.connect_tcp(host, port)
-    except UnicodeError as exc:  # of IDNA; where ASCII suffices, the resolver says it
-        raise OSError(f"{host!r} isn't a valid host name: {exc}") from exc
-    return await wrap(stream, context, server_side=False, hostname=server_hostname or host)
+    addresses = _interleaved(await _resolve(host, port))
+    local = None if local_address is None else await _resolve_local(*local_address)
+    return await over(await _Race(addresses, local).run())
 
 
-async def wrap(
-    stream: AnyByteStream,
-    context: ssl.SSLContext | None,
-    *,
-    server_side: bool,
-    hostname: str | None = None,
-) -> Transport:
-    """Make a transport of *stream*; start TLS on it if there is a *context* and it has none yet.
+async def dial_unix(path: str | os.PathLike[str]) -> Transport:
+    """Connect to the Unix socket at *path*. Cancelling closes what was opened.
 
-    *stream* is closed if that fails or is cancelled.
-
-    :raises TypeError: *stream* is none of the kinds of `AnyByteStream`
-    :raises ValueError: the certificate is to be checked, and there is no *hostname*
-    :raises OSError: the stream broke, or ended, during the TLS handshake
-    :raises ssl.SSLError: the TLS handshake failed
+    :raises OSError: nobody listens there
     """
-    if context is None:
-        return StreamTransport(stream)
-    joined = join(stream)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
     try:
-        if hostname is None and not server_side and context.check_hostname:
-            raise ValueError("a hostname is needed to check the certificate")  # ssl lets it pass
-        if is_trio(joined):
-            return StreamTransport(await _start_trio_tls(joined, context, server_side, hostname))
-        joined = cast(ByteStream, joined)
-        if joined.extra(TLSAttribute.ssl_object, None) is not None:
-            return StreamTransport(joined)
-        # WebSocket's own Close frame tells an end from a truncation, so an end without TLS's
-        # close_notify is an ordinary end of the stream.
-        return StreamTransport(
-            await TLSStream.wrap(
-                joined,
-                server_side=server_side,
-                hostname=hostname,
-                ssl_context=context,
-                standard_compatible=False,
-            )
-        )
-    except (anyio.EndOfStream, anyio.BrokenResourceError) as exc:
-        await close_forcefully(joined)
-        if isinstance(exc.__cause__, OSError):
-            raise exc.__cause__ from None  # ssl.SSLError is an OSError, too
-        raise ConnectionResetError("the connection ended during the TLS handshake") from exc
+        await checkpoint()
+        while True:
+            try:
+                sock.connect(os.fspath(path))
+                break
+            except BlockingIOError:  # as many wait as the server lets; there is nothing to wait for
+                await anyio.sleep(RETRY_DELAY)
     except BaseException:
-        await close_forcefully(joined)
+        sock.close()
+        raise
+    return await over(sock)
+
+
+async def over(connection: Connectable) -> Transport:
+    """Make the fastest transport there is for *connection*, which it takes over.
+
+    A socket gets a transport over the socket; so does the socket of a stream that gives it up, which are
+    trio's, and AnyIO's on trio. Anything else gets a `StreamTransport`.
+
+    :raises TypeError: it is neither a socket nor one of the kinds of `AnyByteStream`
+    :raises ValueError: it is a socket that was never connected, or not of type ``SOCK_STREAM``; it stays
+        as it is
+    :raises OSError: the socket can't be used any more; it is closed
+    """
+    if isinstance(connection, socket.socket):
+        _check_connected(connection)
+    sock = connection if isinstance(connection, socket.socket) else _released(connection)
+    if sock is None:
+        return StreamTransport(cast("AnyByteStream", connection))
+    if sock is not connection:
+        try:
+            await anyio.aclose_forcefully(cast("Any", connection))  # has nothing left but its state
+        except BaseException:
+            sock.close()
+            raise
+    try:
+        return await over_socket(prepare(sock))
+    except BaseException:
+        sock.close()
         raise
 
 
-async def _start_trio_tls(
-    stream: trio.abc.Stream, context: ssl.SSLContext, server_side: bool, hostname: str | None
-) -> trio.abc.Stream:
-    import trio  # the stream is trio's, so it is installed
+async def over_socket(sock: socket.socket) -> Transport:
+    """Make a transport of a socket, connected and prepared."""
+    if _on_trio():
+        from .trio_socket import TrioSocketTransport  # which imports trio
 
-    if isinstance(stream, trio.SSLStream):
-        return cast("trio.abc.Stream", stream)
-    tls = trio.SSLStream(
-        stream,
-        context,
-        server_hostname=hostname,
-        server_side=server_side,
-        https_compatible=True,  # as above: an end is an end
-    )
+        return TrioSocketTransport(sock)
+    return await over_asyncio(sock)
+
+
+def _check_connected(sock: socket.socket) -> None:
+    """Refuse what can't be a connection; one that has ended already is a connection."""
+    if sock.type != socket.SOCK_STREAM:
+        raise ValueError(f"a socket of type SOCK_STREAM expected, not {sock!r}")
+    if sock.fileno() < 0:
+        raise ValueError("the socket is closed")
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise ValueError("a connected socket expected, not one that listens")
     try:
-        await tls.do_handshake()
-    except trio.BrokenResourceError as exc:
-        raise anyio.BrokenResourceError from exc.__cause__
-    return cast("trio.abc.Stream", tls)
+        sock.getpeername()
+    except OSError as exc:
+        # A peer that has gone may have no name any more. But then there was one, and so a local port.
+        local = sock.getsockname()
+        if exc.errno == errno.ENOTCONN and (not isinstance(local, tuple) or not local[1]):
+            raise ValueError(f"a connected socket expected, not {sock!r}") from None
+
+
+def _on_trio() -> bool:
+    trio = sys.modules.get("trio")  # where it wasn't imported, it doesn't run
+    return trio is not None and trio.lowlevel.in_trio_task()
+
+
+def _released(stream: Any) -> socket.socket | None:
+    """The socket of *stream*, taken from it, if it is one that gives it up."""
+    if not _on_trio():
+        return None
+    import trio
+
+    if type(stream) is trio.SocketStream:
+        return socket.socket(fileno=stream.socket.detach())
+    # Only AnyIO's own: another's may hold bytes back, or count them.
+    if isinstance(stream, SocketStream | UNIXSocketStream) and (
+        type(stream).__module__.startswith("anyio.")
+    ):
+        return socket.socket(fileno=stream.extra(SocketAttribute.raw_socket).detach())
+    return None
+
+
+# Addresses
+
+_Address: TypeAlias = tuple[int, int, int, Any]
+"""Family, type, protocol and what `socket.connect` takes."""
+
+
+async def _resolve(host: str, port: int) -> list[_Address]:
+    """Look *host* up.
+
+    :raises OSError: it can't be resolved
+    :raises ValueError: there is no such port
+    """
+    check_port(port)  # getaddrinfo takes its last 16 bits
+    # A number needs no resolver, and no thread to ask it in.
+    with suppress(OSError, UnicodeError):
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+        await checkpoint()
+        return [(family, kind, proto, address) for family, kind, proto, _, address in found]
+    try:
+        looked_up = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as exc:  # of IDNA; where ASCII suffices, the resolver says it
+        raise OSError(f"{host!r} isn't a valid host name: {exc}") from exc
+    if not looked_up:
+        raise OSError(f"{host!r} has no address")
+    return [(family, kind, proto, address) for family, kind, proto, _, address in looked_up]
+
+
+async def _resolve_local(host: str, port: int) -> list[_Address]:
+    try:
+        return await _resolve(host, port)
+    except OSError as exc:
+        raise OSError(f"the local address {host!r}: {exc.strerror or exc}") from None
+
+
+def _interleaved(addresses: list[_Address]) -> list[_Address]:
+    """Sort so that the families take turns, beginning with the first's (RFC 8305, section 4)."""
+    first = [address for address in addresses if address[0] == addresses[0][0]]
+    other = [address for address in addresses if address[0] != addresses[0][0]]
+    mixed: list[_Address] = []
+    while first or other:
+        mixed += [waiting.pop(0) for waiting in (first, other) if waiting]
+    return mixed
+
+
+class _Race:
+    """Attempts to connect, one begun after the other; the first to succeed ends the rest."""
+
+    def __init__(self, addresses: list[_Address], local: list[_Address] | None) -> None:
+        self._addresses = addresses
+        self._local = local
+        self._winner: socket.socket | None = None
+        self._errors: list[OSError] = []
+
+    async def run(self) -> socket.socket:
+        """Return a connected socket.
+
+        :raises OSError: no attempt succeeded; with several, their errors are the cause
+        """
+        try:
+            async with anyio.create_task_group() as attempts:
+                for number, address in enumerate(self._addresses, 1):
+                    failed = anyio.Event()
+                    attempts.start_soon(self._attempt, address, failed, attempts.cancel_scope)
+                    last = number == len(self._addresses)
+                    with anyio.move_on_after(math.inf if last else ATTEMPT_DELAY):
+                        await failed.wait()
+        except BaseException:
+            if self._winner is not None:
+                self._winner.close()
+            raise
+        if self._winner is not None:
+            return self._winner
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        raise OSError("no address accepts the connection") from ExceptionGroup(
+            "attempts to connect", self._errors
+        )
+
+    async def _attempt(
+        self, address: _Address, failed: anyio.Event, everything: anyio.CancelScope
+    ) -> None:
+        family, kind, proto, remote = address
+        sock: socket.socket | None = None
+        try:
+            sock = socket.socket(family, kind, proto)
+            if self._local is not None:
+                self._bind(sock)
+            await _connect(sock, remote)
+        except OSError as exc:
+            if sock is not None:
+                sock.close()
+            self._errors.append(exc)
+            failed.set()
+        except BaseException:
+            if sock is not None:
+                sock.close()
+            raise
+        else:
+            if self._winner is None:
+                self._winner = sock
+                everything.cancel()
+            else:
+                sock.close()
+
+    def _bind(self, sock: socket.socket) -> None:
+        assert self._local is not None
+        for family, _, _, address in self._local:
+            if family == sock.family:
+                sock.bind(address)
+                return
+        raise OSError("the local address is of another family than the remote one")
+
+
+async def _connect(sock: socket.socket, address: Any) -> None:
+    """Connect *sock*, without waiting for other than the kernel."""
+    sock.setblocking(False)
+    await checkpoint()
+    try:
+        sock.connect(address)
+    except (BlockingIOError, InterruptedError):
+        await anyio.wait_writable(sock)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, f"{os.strerror(error)}: {address!r}") from None

@@ -1,35 +1,182 @@
-"""From an address to listeners."""
+"""Listening sockets, and accepting connections from them.
+
+AnyIO opens them; from then on the raw sockets are ours, because only a raw socket that was accepted here
+can become a socket transport.
+"""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketAttribute, SocketListener, SocketStream
+from anyio.lowlevel import checkpoint
 from anyio.streams.stapled import MultiListener
 
-__all__ = ["Address", "TCPListener", "addresses", "listen"]
+from .sockets import check_port, socket_address
 
-TCPListener: TypeAlias = MultiListener[SocketStream]
+if TYPE_CHECKING:
+    import trio
 
-Address: TypeAlias = tuple[str, int]
+    AnyListener: TypeAlias = (
+        socket.socket | SocketListener | MultiListener[Any] | trio.SocketListener
+    )
+    """A listening socket, or a listener of AnyIO's or trio's that has one, or several."""
+else:  # trio may not be installed
+    AnyListener = Any
+
+__all__ = ["AnyListener", "ListeningSocket", "listen_tcp", "listen_unix", "take_over"]
+
+PAUSE: Final = 0.1
+"""Seconds without accepting after the system ran out of descriptors or memory: clients wait meanwhile."""
+
+LOST: Final = frozenset(
+    {errno.ECONNABORTED, errno.ECONNRESET, errno.EPERM, errno.EPROTO, errno.ETIMEDOUT}
+)
+"""What tells of one connection that was lost, or refused by a firewall, before it was accepted."""
+
+DEAD: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP})
+
+BURST: Final = 32
+"""Connections that are accepted before other tasks have their turn."""
 
 
-async def listen(host: str | None, port: int, *, backlog: int) -> TCPListener:
-    """Listen on every address of *host* (None: of all interfaces); port 0 picks a free one.
+class ListeningSocket:
+    """A listening socket that we own."""
 
+    def __init__(self, sock: socket.socket, *, owns_file: bool = False) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self.address: Final = socket_address(sock.getsockname())
+        """``(host, port)``, or the path of a Unix socket."""
+        self._file = _file_id(self.address) if owns_file else None
+
+    async def accept(
+        self, serve: Callable[[socket.socket], object], exhausted: Callable[[OSError], object]
+    ) -> None:
+        """Accept connections, and call *serve* with each, until cancelled.
+
+        When the system has no descriptor or memory left for another one (EMFILE, ENFILE, ENOBUFS, ENOMEM),
+        *exhausted* is called with the error, and accepting goes on after a pause: as long as clients wait in
+        the kernel, nothing is lost. So does any error that isn't known, for it may last.
+
+        :raises OSError: the socket can't accept connections, and never will
+        """
+        accepted = 0
+        while True:
+            try:
+                sock, _ = self._socket.accept()
+            except (BlockingIOError, InterruptedError):
+                accepted = 0
+                await anyio.wait_readable(self._socket)
+            except OSError as exc:
+                if exc.errno in DEAD:
+                    raise
+                if exc.errno in LOST:
+                    await checkpoint()
+                else:
+                    exhausted(exc)
+                    await anyio.sleep(PAUSE)
+            else:
+                serve(sock)
+                accepted += 1
+                if accepted % BURST == 0:
+                    await checkpoint()
+
+    def close(self) -> None:
+        """Listen no more; the file of a Unix socket that was made here is removed, if it is still there."""
+        file, self._file = self._file, None
+        self._socket.close()
+        if file is not None and file == _file_id(self.address):
+            with suppress(OSError):  # the rights to may have been dropped
+                os.unlink(cast("str", self.address))
+
+
+def _file_id(address: object) -> tuple[int, int] | None:
+    """What tells a Unix socket's file from any other that may take its place."""
+    if not isinstance(address, str) or not address or address.startswith("\0"):
+        return None
+    try:
+        found = os.stat(address)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISSOCK(found.st_mode) else None
+
+
+async def listen_tcp(
+    host: str | None, port: int, *, backlog: int, reuse_port: bool = False
+) -> list[ListeningSocket]:
+    """Listen on every address of *host* (None: of all interfaces); port 0 picks a free one for all.
+
+    :param reuse_port: let other processes listen on the same port, and share the connections
     :raises OSError: an address can't be listened on
     :raises ValueError: there is no such port
     """
-    if not 0 <= port < 2**16:
-        raise ValueError(f"a port is a number from 0 to 65535, not {port}")
-    return await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=backlog)
+    check_port(port)
+    listener = await anyio.create_tcp_listener(
+        local_host=host or None, local_port=port, backlog=backlog, reuse_port=reuse_port
+    )
+    return take_over([listener])
 
 
-def addresses(listener: TCPListener) -> list[Address]:
-    """Return the ``(host, port)`` that each listener is bound to."""
-    found: list[Address] = []
-    for one in listener.listeners:
-        address = one.extra(SocketAttribute.local_address)
-        found.append((str(address[0]), int(address[1])))
-    return found
+async def listen_unix(path: str | os.PathLike[str], *, backlog: int) -> list[ListeningSocket]:
+    """Listen on a Unix socket at *path*; one that is there is replaced.
+
+    :raises OSError: *path* can't be listened on
+    """
+    await checkpoint()
+    path = os.fspath(path)
+    if _file_id(path) is not None:  # a server that was killed leaves it behind
+        os.unlink(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        sock.listen(backlog)
+        return [ListeningSocket(sock, owns_file=True)]
+    except BaseException:
+        sock.close()
+        raise
+
+
+def take_over(listeners: Iterable[AnyListener]) -> list[ListeningSocket]:
+    """Make the sockets of *listeners* ours: all, or none if an error is raised.
+
+    :raises TypeError: one of them is none of the kinds of `AnyListener`
+    :raises ValueError: one of them doesn't listen, or there are none
+    """
+    given = list(listeners)
+    # By number: one that is given twice is one.
+    found = {sock.fileno(): sock for one in given for sock in _sockets(one)}
+    if not found:
+        raise ValueError("there is no listener")
+    for number, sock in found.items():
+        if number < 0 or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ValueError(f"a listening socket expected, not {sock!r}")
+    # A listener loses its socket; nobody else is to accept from it, or to close it.
+    return [
+        ListeningSocket(sock if sock in given else socket.socket(fileno=sock.detach()))
+        for sock in found.values()
+    ]
+
+
+def _sockets(listener: object) -> Sequence[Any]:
+    if isinstance(listener, socket.socket):
+        return [listener]
+    if isinstance(listener, MultiListener):
+        several = cast("MultiListener[SocketStream]", listener)
+        return [sock for one in several.listeners for sock in _sockets(one)]
+    if isinstance(listener, SocketListener):
+        # On asyncio AnyIO's listener keeps nothing but this socket; on trio it's the one below trio's.
+        return [listener.extra(SocketAttribute.raw_socket)]
+    sock: Any = getattr(listener, "socket", None)
+    if sock is not None and hasattr(sock, "detach") and hasattr(listener, "accept"):  # trio's
+        return [sock]
+    raise TypeError(
+        f"a listening socket, or a listener of AnyIO or trio, expected; got {listener!r}"
+    )

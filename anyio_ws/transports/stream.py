@@ -5,7 +5,7 @@ ends:
 
 * Reading fails: the connection is over.
 * Writing fails: what the peer had sent before may still be readable, so reading goes on until it ends
-  too, for `LINGER` seconds at most. If reading is paused, the connection is over at once.
+  too, for `LINGER` seconds at most, not counting those that it is paused.
 * Both directions ended in order: over, without a cause.
 * A stream that can't be half-closed (TLS) is closed as a whole instead, once all output has left. What
   still comes from the peer is dropped then, and not left unread: closing a socket on unread bytes is
@@ -14,10 +14,10 @@ ends:
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, cast
 
 import anyio
@@ -27,6 +27,7 @@ from anyio.streams.stapled import StapledByteStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from .base import Sink, TypedAttributes
+from .sockets import CHUNK, always, socket_attributes
 
 if TYPE_CHECKING:
     import trio
@@ -41,10 +42,7 @@ if TYPE_CHECKING:
 else:  # trio may not be installed
     AnyByteStream = Any
 
-__all__ = ["AnyByteStream", "StreamTransport", "close_forcefully", "is_trio", "join"]
-
-CHUNK: Final = 2**16
-"""Bytes asked for in one read, and given in one write."""
+__all__ = ["AnyByteStream", "StreamTransport", "close_forcefully", "join"]
 
 LINGER: Final = 1.0
 """Seconds that reading may still take after writing has failed."""
@@ -56,10 +54,12 @@ class StreamTransport:
     :raises TypeError: *stream* is none of the kinds of `AnyByteStream`
     """
 
+    has_to_run = True
+
     def __init__(self, stream: AnyByteStream) -> None:
         joined = join(stream)
         self._stream = (
-            _TrioStream(joined) if is_trio(joined) else _AnyIOStream(cast(ByteStream, joined))
+            _TrioStream(joined) if _is_trio(joined) else _AnyIOStream(cast(ByteStream, joined))
         )
         self._extra_attributes = _pinned(self._stream.extra_attributes)
         self._sink: Sink | None = None
@@ -73,6 +73,8 @@ class StreamTransport:
         self._scope = anyio.CancelScope()
         self._reading = anyio.CancelScope()
         self._reading_over = anyio.Event()
+        self._output_lost = False
+        self._linger_left = LINGER
         self._over = False  # aborted, or all over
         self._cause: Exception | None = None
 
@@ -95,14 +97,18 @@ class StreamTransport:
         if not self._paused:
             self._paused = True
             self._resumed = anyio.Event()
+            if self._output_lost:
+                self._linger()
 
     def resume_reading(self) -> None:
         if self._paused:
             self._paused = False
             self._resumed.set()
+            if self._output_lost:
+                self._linger()
 
     def write(self, data: bytes) -> None:
-        if data and not self._eof_wanted and not self._over:
+        if data and not (self._eof_wanted or self._output_lost or self._over):
             self._output.append(data)
             self._unsent += len(data)
             self._output_added.set()
@@ -112,7 +118,9 @@ class StreamTransport:
         self._output_added.set()
 
     def abort(self) -> None:
-        self._over = True
+        if not self._over:
+            self._over = True
+            self._cause = None  # what it was aborted for came later
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -136,6 +144,8 @@ class StreamTransport:
                 self._sink.connection_lost(self._cause)
 
     def _fail(self, cause: Exception) -> None:
+        if anyio.current_effective_deadline() == -math.inf:
+            self._over = True  # a task that is cancelled may break the stream for the other
         if self._cause is None and not self._over:
             self._cause = cause
 
@@ -156,14 +166,20 @@ class StreamTransport:
 
     async def _read_until_end(self, sink: Sink) -> None:
         while True:
-            while self._paused:
-                await self._resumed.wait()
-            chunk = await self._stream.receive()
-            while self._paused:  # since we asked
-                await self._resumed.wait()
+            await self._until_resumed()
+            try:
+                chunk = await self._stream.receive()
+            except Exception:
+                await self._until_resumed()
+                raise
+            await self._until_resumed()  # it was paused since we asked
             if self._over or not chunk:
                 return
             sink.data_received(chunk)
+
+    async def _until_resumed(self) -> None:
+        while self._paused:
+            await self._resumed.wait()
 
     async def _write_all(self) -> None:
         try:
@@ -179,10 +195,22 @@ class StreamTransport:
                 await self._stream.close()
         except Exception as exc:  # any error of the stream below ends the connection, as its cause
             self._fail(exc)
-            if self._paused:
-                self._scope.cancel()
-            else:
-                self._reading.deadline = anyio.current_time() + LINGER
+            self._output_lost = True
+            self._output.clear()
+            self._unsent = 0
+            if self._sink is None or self._over or self._reading_over.is_set():
+                return
+            self._sink.output_lost(exc)
+            self._linger()
+
+    def _linger(self) -> None:
+        """Let the time run that reading still has, or stop it while reading is paused."""
+        now = anyio.current_time()
+        if not self._paused:
+            self._reading.deadline = now + self._linger_left
+        elif self._reading.deadline < math.inf:
+            self._linger_left = self._reading.deadline - now
+            self._reading.deadline = math.inf
 
     async def _write_some(self) -> None:
         """Give the stream up to `CHUNK` bytes: small pieces joined, a large one sliced."""
@@ -263,9 +291,8 @@ class _TrioStream:
         attributes: dict[Any, Callable[[], Any]] = {}
         sock = getattr(self.bottom, "socket", None)
         if sock is not None:
-            attributes[SocketAttribute.family] = lambda: sock.family
-            attributes[SocketAttribute.local_address] = lambda: _without_scope(sock.getsockname())
-            attributes[SocketAttribute.remote_address] = lambda: _without_scope(sock.getpeername())
+            attributes.update(socket_attributes(sock))
+            del attributes[SocketAttribute.raw_socket]  # it's trio's, and not what AnyIO means
         if self._unwrap is not None:
             tls: Any = self._stream
             attributes[TLSAttribute.alpn_protocol] = lambda: tls.selected_alpn_protocol()
@@ -341,20 +368,11 @@ def _pinned(attributes: TypedAttributes) -> TypedAttributes:
             except OSError:  # the peer has gone already
                 del pinned[name]
             else:
-                pinned[name] = partial(_same, value)
+                pinned[name] = always(value)
     return pinned
 
 
-def _same(value: object) -> object:
-    return value
-
-
-def _without_scope(address: Any) -> Any:
-    """``(host, port)``, as AnyIO has it for IPv6, too."""
-    return cast("tuple[object, ...]", address)[:2] if isinstance(address, tuple) else address
-
-
-def is_trio(stream: ByteStream | trio.abc.Stream) -> TypeGuard[trio.abc.Stream]:
+def _is_trio(stream: ByteStream | trio.abc.Stream) -> TypeGuard[trio.abc.Stream]:
     """Tell trio's kind of stream from AnyIO's, of what `join` gave."""
     return hasattr(stream, "receive_some")
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import socket
 import ssl
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import anyio
 import anyio.abc
@@ -19,20 +18,34 @@ import pytest
 import trio
 import trio.testing
 from anyio.abc import SocketAttribute
-from anyio.lowlevel import checkpoint
 from anyio.streams.stapled import StapledByteStream
 from anyio.streams.tls import TLSStream
 
 from anyio_ws.testing import memory_stream_pair
 from anyio_ws.transports.base import Transport
-from anyio_ws.transports.dial import dial, wrap
-from anyio_ws.transports.stream import StreamTransport
+from anyio_ws.transports.dial import dial, over
+from anyio_ws.transports.stream import AnyByteStream, StreamTransport
+from anyio_ws.transports.tls import TLSEngine, TLSTransport
 
-HIGH_WATER = 2**16
-"""What is above the transport writes only while less than this is unsent."""
+from .peers import AnyIOPeer, SocketByteStream, TLSPeer, TrioPeer, reset_at_close, take_little
+from .recorder import PATIENCE, Link, Peer, Recorder, assert_closed
 
-PATIENCE = 10
-"""Seconds that anything may take."""
+__all__ = [
+    "KINDS",
+    "PATIENCE",
+    "TLS",
+    "Kind",
+    "Recorder",
+    "assert_closed",
+    "bounded",
+    "closing_whole",
+    "connected",
+    "every_kind",
+    "half_closing",
+    "listening",
+    "of_kinds",
+    "running",
+]
 
 
 @dataclass(frozen=True)
@@ -42,29 +55,14 @@ class TLS:
     client: ssl.SSLContext
     server: ssl.SSLContext
 
-
-class Peer(Protocol):
-    """The other end of the connection, in the hands of the test."""
-
-    async def send(self, data: bytes) -> None: ...
-
-    async def receive(self) -> bytes:
-        """Return some bytes, or b"" at the end."""
-        ...
-
-    async def send_eof(self) -> None: ...
-
-    async def reset(self) -> None: ...
-
-    async def aclose(self) -> None: ...
-
-    async def leave(self) -> None:
-        """Close without any ceremony."""
-        ...
+    def of(self, *, server_side: bool) -> ssl.SSLContext:
+        return self.server if server_side else self.client
 
 
 Connected = tuple[Transport, Peer, list[Any]]
-"""A transport, its peer, and the streams below the transport that the test can look at."""
+"""A transport, its peer, and the streams and sockets below the transport that the test can look at."""
+PlainConnected = tuple[Transport, AnyIOPeer, list[Any]]
+"""The same, and TLS can be put over both ends."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,11 @@ class Kind:
     """Whether a peer that doesn't read makes output wait."""
     resets: bool = True
     """Whether the peer can break the connection."""
-    big: int = 2**22
+    keeps_input: bool = False
+    """Whether what has arrived before the connection breaks is still there to be read."""
+    counts_all: bool = True
+    """Whether what it sends is what was written, byte for byte."""
+    big: int = 2**20
     """Bytes that don't fit into what lies between the transport and a peer that doesn't read."""
     backends: tuple[str, ...] = ("asyncio", "uvloop", "trio")
 
@@ -86,149 +88,10 @@ class Kind:
         return self.name
 
 
-class Recorder:
-    """A sink that writes everything down, and complains about what the contract rules out."""
-
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
-        self.calls: list[str] = []
-        self.received = bytearray()
-        self.cause: Exception | None = None
-        self.paused = False
-        self.aborted = False
-        self.complaints: list[str] = []
-        self.on_data: Callable[[bytes], None] = lambda chunk: None
-        self.on_eof: Callable[[], None] = lambda: None
-        self.on_writable: Callable[[], None] = lambda: None
-        self._changed = anyio.Event()
-
-    @property
-    def lost(self) -> bool:
-        return "lost" in self.calls
-
-    def data_received(self, chunk: bytes) -> None:
-        self._note("data")
-        if not chunk or type(chunk) is not bytes:
-            self.complaints.append(f"a chunk that is {chunk!r}")
-        if self.paused:
-            self.complaints.append("data while paused")
-        self.received += chunk
-        self.on_data(chunk)
-
-    def eof_received(self) -> None:
-        self._note("eof")
-        self.on_eof()
-
-    def writable(self) -> None:
-        self._note("writable")
-        if self.transport.unsent >= HIGH_WATER:
-            self.complaints.append(f"writable, with {self.transport.unsent} bytes unsent")
-        self.on_writable()
-
-    def connection_lost(self, cause: Exception | None) -> None:
-        self._note("lost")
-        self.cause = cause
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        with anyio.fail_after(PATIENCE):
-            while not condition():
-                await self._changed.wait()
-
-    def _note(self, call: str) -> None:
-        if self.lost:
-            self.complaints.append(f"{call} after the connection was lost")
-        if self.aborted and call != "lost":
-            self.complaints.append(f"{call} after abort")
-        if "eof" in self.calls and call in ("data", "eof"):
-            self.complaints.append(f"{call} after the end of the stream")
-        self.calls.append(call)
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
-
-
-class Link:
-    """A transport and its sink at one end, a peer at the other."""
-
-    def __init__(self, transport: Transport, peer: Peer, ends: list[Any]) -> None:
-        self.transport = transport
-        self.peer = peer
-        self.sink = Recorder(transport)
-        self._ends = ends
-        transport.start(self.sink)
-
-    def pause(self) -> None:
-        self.sink.paused = True
-        self.transport.pause_reading()
-
-    def resume(self) -> None:
-        self.sink.paused = False
-        self.transport.resume_reading()
-
-    def abort(self) -> None:
-        self.sink.aborted = True
-        self.transport.abort()
-
-    async def received(self, size: int) -> bytes:
-        """Wait until the sink has got *size* bytes, and return what it has got."""
-        await self.sink.until(lambda: len(self.sink.received) >= size)
-        return bytes(self.sink.received)
-
-    async def eof(self) -> None:
-        await self.sink.until(lambda: "eof" in self.sink.calls)
-
-    async def lost(self) -> None:
-        await self.sink.until(lambda: self.sink.lost)
-
-    async def peer_receives(self, size: int) -> bytes:
-        """Receive *size* bytes at the peer."""
-        found = b""
-        with anyio.fail_after(PATIENCE):
-            while len(found) < size:
-                chunk = await self.peer.receive()
-                assert chunk, f"the stream ended after {len(found)} of {size} bytes"
-                found += chunk
-        return found
-
-    async def peer_receives_all(self) -> bytes:
-        """Receive at the peer until the end of the stream, which has to be in order."""
-        found = bytearray()
-        await self._peer_receives(found)
-        return bytes(found)
-
-    async def peer_sees_the_end(self) -> bytes:
-        """Receive at the peer until the connection ends, however it does."""
-        found = bytearray()
-        with suppress(anyio.BrokenResourceError, trio.BrokenResourceError):
-            await self._peer_receives(found)
-        return bytes(found)
-
-    async def _peer_receives(self, found: bytearray) -> None:
-        with anyio.fail_after(PATIENCE):
-            while chunk := await self.peer.receive():
-                found += chunk
-
-    async def assert_over(self) -> None:
-        """The transport told of its end once, nothing after it, and left nothing open."""
-        sink = self.sink
-        assert sink.complaints == []
-        assert sink.calls.count("lost") == 1
-        assert sink.calls[-1] == "lost"
-        assert sink.cause is None or isinstance(sink.cause, Exception)
-        assert self.transport.unsent == 0
-        for end in self._ends:
-            await assert_closed(end)
-
-
-async def assert_closed(stream: Any) -> None:
-    method = getattr(stream, "receive", None) or getattr(stream, "receive_some", None)
-    with pytest.raises((anyio.ClosedResourceError, trio.ClosedResourceError)):
-        await (method() if method is not None else stream.send_all(b"x"))
-
-
 @asynccontextmanager
 async def connected(kind: Kind, tls: TLS) -> AsyncIterator[Link]:
     """Connect; the test has to see to it that the transport runs, and ends."""
-    link = Link(*await kind.connect(tls))
+    link = Link(*await kind.connect(tls), half_closes=kind.half_closes)
     try:
         yield link
         await link.assert_over()
@@ -242,98 +105,19 @@ async def running(kind: Kind, tls: TLS) -> AsyncIterator[Link]:
     async with connected(kind, tls) as link:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(link.transport.run)
+            with anyio.fail_after(PATIENCE):
+                await link.peer.ready()
             yield link
             await link.lost()
 
 
-async def settle() -> None:
-    """Let every other task run until it waits."""
-    for _ in range(20):
-        await checkpoint()
-
-
-# The peers
-
-
-class AnyIOPeer:
-    def __init__(self, stream: anyio.abc.ByteStream, reset: Callable[[], None]) -> None:
-        self.stream = stream
-        self._reset = reset
-
-    async def send(self, data: bytes) -> None:
-        await self.stream.send(data)
-
-    async def receive(self) -> bytes:
-        try:
-            return await self.stream.receive()
-        except anyio.EndOfStream:
-            return b""
-
-    async def send_eof(self) -> None:
-        await self.stream.send_eof()
-
-    async def reset(self) -> None:
-        self._reset()
-        await self.leave()
-
-    async def aclose(self) -> None:
-        with suppress(anyio.BrokenResourceError):  # of TLS, when the other end has gone
-            await self.stream.aclose()
-
-    async def leave(self) -> None:
-        if isinstance(self.stream, StapledByteStream):
-            # AnyIO doesn't close the second half when closing the first is cancelled.
-            await anyio.aclose_forcefully(self.stream.receive_stream)
-            await anyio.aclose_forcefully(self.stream.send_stream)
-        else:
-            await anyio.aclose_forcefully(self.stream)
-
-
-class TrioPeer:
-    def __init__(self, stream: trio.abc.Stream, reset: Callable[[], None] | None = None) -> None:
-        self.stream = stream
-        self._reset = reset
-
-    async def send(self, data: bytes) -> None:
-        await self.stream.send_all(data)
-
-    async def receive(self) -> bytes:
-        return bytes(await self.stream.receive_some())
-
-    async def send_eof(self) -> None:
-        assert isinstance(self.stream, trio.abc.HalfCloseableStream)
-        await self.stream.send_eof()
-
-    async def reset(self) -> None:
-        assert self._reset is not None
-        self._reset()
-        await self.leave()
-
-    async def aclose(self) -> None:
-        await self.stream.aclose()
-
-    async def leave(self) -> None:
-        await trio.aclose_forcefully(self.stream)
-
-
-def _reset_at_close(sock: Any) -> None:
-    """Make closing this socket break the connection."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def _take_little(sock: Any) -> None:
-    """Keep the kernel from growing its buffers."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**17)
-
-
-# AnyIO's streams
+# Streams
 
 
 def memory(
     *, buffer: int | None = None, chunk: int | None = None
-) -> Callable[[TLS], Awaitable[Connected]]:
-    async def connect(tls: TLS) -> Connected:
+) -> Callable[[TLS], Awaitable[PlainConnected]]:
+    async def connect(tls: TLS) -> PlainConnected:
         ours, theirs = memory_stream_pair(buffer=buffer, chunk=chunk)
         return StreamTransport(ours), AnyIOPeer(theirs, theirs.reset), [ours]
 
@@ -352,20 +136,21 @@ async def pair(tls: TLS) -> Connected:
     return StreamTransport((receive, send)), peer, [receive, send]
 
 
-async def tls_over_memory(tls: TLS) -> Connected:
-    """The server's side."""
-    ours, theirs = memory_stream_pair(buffer=1000)
-    transport: Transport | None = None
+async def anyio_tcp(tls: TLS) -> Connected:
+    ours, theirs = await anyio_streams()
+    return StreamTransport(ours), AnyIOPeer(theirs, lambda: reset_at_close(theirs.socket)), [ours]
 
-    async def start() -> None:
-        nonlocal transport
-        transport = await wrap(ours, tls.server, server_side=True)
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(start)
-        peer = await TLSStream.wrap(theirs, hostname="localhost", ssl_context=tls.client)
-    assert transport is not None
-    return transport, AnyIOPeer(peer, theirs.reset), [ours]
+async def anyio_streams() -> tuple[anyio.abc.SocketStream, SocketByteStream]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = await anyio.connect_tcp(*listener.getsockname())
+        theirs, _ = listener.accept()
+    take_little(ours.extra(SocketAttribute.raw_socket))
+    take_little(theirs)
+    return ours, SocketByteStream(theirs)
+
+
+# Sockets
 
 
 @asynccontextmanager
@@ -377,37 +162,89 @@ async def listening() -> AsyncIterator[tuple[int, Callable[[], Awaitable[anyio.a
         yield port, cast(anyio.abc.SocketListener, one).accept
 
 
-async def tcp(tls: TLS) -> Connected:
-    async with listening() as (port, accept):
-        transport = await dial("127.0.0.1", port)
-        stream = await accept()
-    return transport, _socket_peer(transport, stream, stream), []
+async def dialled(tls: TLS) -> PlainConnected:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        transport = await dial(*listener.getsockname())
+        theirs, _ = listener.accept()
+    return socket_connected(transport, theirs)
 
 
-async def tls_over_tcp(tls: TLS) -> Connected:
-    """The client's side."""
-    transport: Transport | None = None
+async def accepted(tls: TLS) -> PlainConnected:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    return socket_connected(await over(ours), theirs)
+
+
+async def socketpair(tls: TLS) -> PlainConnected:
+    ours, theirs = socket.socketpair()
+    return socket_connected(await over(ours), theirs)
+
+
+def socket_connected(transport: Transport, theirs: socket.socket) -> PlainConnected:
+    ours = transport.extra_attributes[SocketAttribute.raw_socket]()
+    take_little(ours)
+    take_little(theirs)
+    peer = AnyIOPeer(SocketByteStream(theirs), lambda: reset_at_close(theirs))
+    return transport, peer, [ours]
+
+
+# TLS
+
+
+def filtered(
+    connect: Callable[[TLS], Awaitable[PlainConnected]],
+    *,
+    server_side: bool = False,
+    layers: int = 1,
+) -> Callable[[TLS], Awaitable[Connected]]:
+    """Our TLS, as often as *layers* says, over a transport."""
+
+    async def connect_tls(tls: TLS) -> Connected:
+        transport, below, ends = await connect(tls)
+        for _ in range(layers):
+            context = tls.of(server_side=server_side)
+            engine = TLSEngine(context, server_side=server_side, hostname="localhost")
+            transport = TLSTransport(transport, engine)
+        context = tls.of(server_side=not server_side)
+        return transport, TLSPeer(below, context, server_side=not server_side, layers=layers), ends
+
+    return connect_tls
+
+
+async def brought(
+    stream: anyio.abc.ByteStream, below: AnyIOPeer, tls: TLS, *, server_side: bool
+) -> Connected:
+    """A transport over a user's own TLS stream."""
+    secure: TLSStream | None = None
 
     async def start() -> None:
-        nonlocal transport
-        transport = await dial("127.0.0.1", port, context=tls.client)
+        nonlocal secure
+        secure = await TLSStream.wrap(
+            stream,
+            server_side=server_side,
+            hostname=None if server_side else "localhost",
+            ssl_context=tls.of(server_side=server_side),
+        )
 
-    async with listening() as (port, accept):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(start)
-            stream = await accept()
-            secure = await TLSStream.wrap(stream, server_side=True, ssl_context=tls.server)
-    assert transport is not None
-    return transport, _socket_peer(transport, secure, stream), []
+    context = tls.of(server_side=not server_side)
+    peer = TLSPeer(below, context, server_side=not server_side)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(start)
+        await peer.ready()
+    assert secure is not None
+    return StreamTransport(secure), peer, [stream]
 
 
-def _socket_peer(
-    transport: Transport, stream: anyio.abc.ByteStream, below: anyio.abc.SocketStream
-) -> Peer:
-    raw = below.extra(SocketAttribute.raw_socket)
-    _take_little(raw)
-    _take_little(transport.extra_attributes[SocketAttribute.raw_socket]())
-    return AnyIOPeer(stream, lambda: _reset_at_close(raw))
+async def users_tls(tls: TLS) -> Connected:
+    ours, theirs = memory_stream_pair(buffer=1000)
+    return await brought(ours, AnyIOPeer(theirs, theirs.reset), tls, server_side=True)
+
+
+async def users_tls_over_tcp(tls: TLS) -> Connected:
+    ours, theirs = await anyio_streams()
+    below = AnyIOPeer(theirs, lambda: reset_at_close(theirs.socket))
+    return await brought(ours, below, tls, server_side=False)
 
 
 # trio's streams
@@ -435,9 +272,9 @@ async def _trio_sockets() -> tuple[trio.SocketStream, trio.SocketStream, Callabl
     async with listener:
         ours = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
         theirs = await listener.accept()
-    _take_little(ours.socket)
-    _take_little(theirs.socket)
-    return ours, theirs, lambda: _reset_at_close(theirs.socket)
+    take_little(ours.socket)
+    take_little(theirs.socket)
+    return ours, theirs, lambda: reset_at_close(theirs.socket)
 
 
 async def trio_tcp(tls: TLS) -> Connected:
@@ -445,44 +282,63 @@ async def trio_tcp(tls: TLS) -> Connected:
     return StreamTransport(ours), TrioPeer(theirs, reset), [ours]
 
 
-async def trio_tls(tls: TLS) -> Connected:
+async def trio_tls_over_tcp(tls: TLS) -> Connected:
     ours, theirs, reset = await _trio_sockets()
-    transport: Transport | None = None
-
-    async def start() -> None:
-        nonlocal transport
-        transport = await wrap(ours, tls.client, server_side=False, hostname="localhost")
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(start)
-        secure = trio.SSLStream(theirs, tls.server, server_side=True)
-        await secure.do_handshake()
-    assert transport is not None
-    return transport, TrioPeer(cast(trio.abc.Stream, secure), reset), [ours]
+    near = trio.SSLStream(ours, tls.client, server_hostname="localhost")
+    far = trio.SSLStream(theirs, tls.server, server_side=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(near.do_handshake)
+        nursery.start_soon(far.do_handshake)
+    stream = cast("AnyByteStream", near)
+    return StreamTransport(stream), TrioPeer(cast(trio.abc.Stream, far), reset), [ours]
 
 
 ON_TRIO = ("trio",)
 
-KINDS = [
+STREAMS = [
     Kind("memory", memory(), bounded=False, big=200_000),
     Kind("lockstep", memory(buffer=0), big=200_000),
     Kind("blocks_at_7", memory(buffer=7), big=4_000),
     Kind("chunks_of_1000", memory(buffer=5000, chunk=1000), big=200_000),
     Kind("pair", pair, big=200_000),
-    Kind("tls_over_memory", tls_over_memory, half_closes=False, big=200_000),
-    Kind("tcp", tcp),
-    Kind("tls_over_tcp", tls_over_tcp, half_closes=False),
+    Kind("anyio_tcp", anyio_tcp),
     Kind("trio_memory", trio_memory, bounded=False, resets=False, big=200_000, backends=ON_TRIO),
     Kind("trio_lockstep", trio_lockstep, resets=False, big=200_000, backends=ON_TRIO),
     Kind("trio_pair", trio_pair, bounded=False, resets=False, big=200_000, backends=ON_TRIO),
-    Kind("trio_tcp", trio_tcp, backends=ON_TRIO),
-    Kind("trio_tls", trio_tls, half_closes=False, backends=ON_TRIO),
+    Kind("trio_tcp", trio_tcp, keeps_input=True, backends=ON_TRIO),
+    Kind("users_tls", users_tls, half_closes=False, big=200_000),
+    Kind("users_tls_over_tcp", users_tls_over_tcp, half_closes=False),
+    Kind("trio_tls_over_tcp", trio_tls_over_tcp, half_closes=False, backends=ON_TRIO),
+]
+SOCKETS = [
+    Kind("tcp", dialled, keeps_input=True),
+    Kind("accepted_tcp", accepted, keeps_input=True),
+    Kind("unix", socketpair, resets=False, keeps_input=True),
 ]
 
 
-def over(condition: Callable[[Kind], bool] = lambda kind: True) -> pytest.MarkDecorator:
+def tls(name: str, connect: Callable[[TLS], Awaitable[Connected]], **traits: Any) -> Kind:
+    """A kind of our own TLS."""
+    return Kind(name, connect, half_closes=False, counts_all=False, **traits)
+
+
+FILTERS = [
+    tls("tls_over_memory", filtered(memory()), bounded=False, big=200_000),
+    tls("tls_over_lockstep", filtered(memory(buffer=0), server_side=True), big=200_000),
+    tls("tls_over_tcp", filtered(dialled), keeps_input=True),
+    tls("tls_over_accepted_tcp", filtered(accepted, server_side=True), keeps_input=True),
+    tls("tls_over_unix", filtered(socketpair, server_side=True), resets=False, keeps_input=True),
+    tls("tls_in_tls", filtered(memory(buffer=1000), layers=2), big=200_000),
+]
+KINDS = STREAMS + SOCKETS + FILTERS
+
+
+def of_kinds(condition: Callable[[Kind], bool] = lambda kind: True) -> pytest.MarkDecorator:
     """Parametrise a test with every kind of which *condition* is true."""
     return pytest.mark.parametrize("kind", [one for one in KINDS if condition(one)], ids=str)
 
 
-every_kind = over()
+every_kind = of_kinds()
+bounded = of_kinds(lambda kind: kind.bounded)
+half_closing = of_kinds(lambda kind: kind.half_closes)
+closing_whole = of_kinds(lambda kind: not kind.half_closes)

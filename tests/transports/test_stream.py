@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import Any, cast
 
 import anyio
@@ -10,39 +9,27 @@ import anyio.abc
 import pytest
 import trio
 import trio.testing
-from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from anyio_ws.testing import MemoryByteStream, memory_stream_pair
 from anyio_ws.transports.stream import LINGER, StreamTransport, close_forcefully, join
 
-from .kinds import (
-    PATIENCE,
-    TLS,
-    Kind,
-    Link,
-    Recorder,
-    assert_closed,
-    connected,
-    over,
-    running,
-    settle,
-)
+from .kinds import PATIENCE, TLS, assert_closed
+from .recorder import Recorder, Watched, settle
 
 
 class TestWhenWritingFails:
     """What the peer had sent may still be readable."""
 
     @staticmethod
-    def one_way_left() -> tuple[StreamTransport, Recorder, MemoryByteStream]:
+    def one_way_left() -> tuple[Watched, Recorder, MemoryByteStream]:
         """A transport that can't write, and what its peer sends with."""
         receive, far_send = memory_stream_pair()
         send, far_receive = memory_stream_pair()
         far_receive.reset()
-        transport = StreamTransport((receive, send))
-        sink = Recorder(transport)
-        transport.start(sink)
-        return transport, sink, far_send
+        transport = Watched(StreamTransport((receive, send)), half_closes=True)
+        transport.start(transport.recorder)
+        return transport, transport.recorder, far_send
 
     async def test_reading_goes_on_for_a_while(self, virtual_time: None) -> None:
         transport, sink, far = self.one_way_left()
@@ -55,8 +42,9 @@ class TestWhenWritingFails:
             await sink.until(lambda: sink.lost)
         assert anyio.current_time() == start + LINGER
         assert sink.received == b"why I left"
-        assert sink.calls == ["data", "lost"]
+        assert sink.calls == ["output_lost", "data", "lost"]
         assert isinstance(sink.cause, anyio.BrokenResourceError)
+        assert sink.output_cause is sink.cause
 
     async def test_the_end_of_the_input_is_then_the_end(self, virtual_time: None) -> None:
         transport, sink, far = self.one_way_left()
@@ -68,32 +56,41 @@ class TestWhenWritingFails:
             await far.send(b"why I left")
             await far.send_eof()
         assert anyio.current_time() == start
-        assert sink.calls == ["data", "lost"]
+        assert sink.calls == ["output_lost", "data", "lost"]
         assert isinstance(sink.cause, anyio.BrokenResourceError)
 
-    async def test_while_reading_is_paused_that_is_the_end(self, virtual_time: None) -> None:
-        transport, sink, _ = self.one_way_left()
+    async def test_while_reading_is_paused_it_waits(self, virtual_time: None) -> None:
+        transport, sink, far = self.one_way_left()
         start = anyio.current_time()
         transport.pause_reading()
         transport.write(b"x")
-        await transport.run()
-        assert anyio.current_time() == start
-        assert sink.calls == ["lost"]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(transport.run)
+            await far.send(b"why I left")
+            await anyio.sleep(3600)
+            assert sink.calls == ["output_lost"]
+            transport.resume_reading()
+            await sink.until(lambda: sink.lost)
+        assert anyio.current_time() == start + 3600 + LINGER
+        assert sink.received == b"why I left"
         assert isinstance(sink.cause, anyio.BrokenResourceError)
 
-    async def test_a_pause_does_not_prolong_it(self, virtual_time: None) -> None:
+    async def test_a_pause_does_not_count(self, virtual_time: None) -> None:
         transport, sink, far = self.one_way_left()
-        sink.on_data = lambda chunk: transport.pause_reading()
         start = anyio.current_time()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(transport.run)
             transport.write(b"x")
-            await settle()
-            await far.send(b"one")
-            await settle()
-            await far.send(b"two")
-        assert anyio.current_time() == start + LINGER
-        assert sink.received == b"one"
+            for _ in range(3):
+                await anyio.sleep(LINGER / 4)
+                transport.pause_reading()
+                await far.send(b"x")
+                await anyio.sleep(3600)
+                transport.resume_reading()
+            await sink.until(lambda: sink.lost)
+        assert anyio.current_time() == pytest.approx(start + 3 * 3600 + LINGER)
+        assert sink.received == b"xxx"
+        assert sink.complaints == []
 
     async def test_after_the_end_of_the_input_that_is_the_end(self, virtual_time: None) -> None:
         transport, sink, far = self.one_way_left()
@@ -154,7 +151,7 @@ class TestStreamsOfAUser:
 
     async def test_what_closing_raises_is_the_cause_and_the_other_half_is_closed(self) -> None:
         for broken in (0, 1):
-            (one, _), (other, far) = memory_stream_pair(), memory_stream_pair()
+            (one, source), (other, far) = memory_stream_pair(), memory_stream_pair()
             halves = (one, other)
             receive, send = (
                 _CannotClose(half) if index == broken else half for index, half in enumerate(halves)
@@ -167,8 +164,8 @@ class TestStreamsOfAUser:
                 await settle()
                 far.reset()
                 transport.write(b"x")
-                transport.pause_reading()
-            assert sink.calls == ["lost"]
+                await source.send_eof()
+            assert sink.calls[-1] == "lost"
             assert isinstance(sink.cause, anyio.BrokenResourceError)  # the first
             await assert_closed(halves[1 - broken])
 
@@ -279,37 +276,3 @@ class TestKindsOfStreams:
     async def test_a_memory_stream_has_no_addresses(self) -> None:
         transport = StreamTransport(memory_stream_pair()[0])
         assert dict(transport.extra_attributes) == {}
-
-
-class TestAttributes:
-    @over(lambda kind: "tcp" in kind.name or kind.name == "trio_tls")
-    async def test_addresses_are_known_during_the_connection_and_after_it(
-        self, kind: Kind, tls: TLS
-    ) -> None:
-        def addresses(link: Link) -> list[Any]:
-            names: list[Any] = [SocketAttribute.local_address, SocketAttribute.remote_address]
-            return [link.transport.extra_attributes[name]() for name in names]
-
-        async with running(kind, tls) as link:
-            before = addresses(link)
-            assert [host for host, port in before] == ["127.0.0.1", "127.0.0.1"]
-            await link.peer.leave()
-            await link.sink.until(lambda: "eof" in link.sink.calls or link.sink.lost)
-            link.abort()
-        assert addresses(link) == before
-
-    @over(lambda kind: "tls" in kind.name)
-    async def test_tls_is_known(self, kind: Kind, tls: TLS) -> None:
-        async with connected(kind, tls) as link:
-            attributes = link.transport.extra_attributes
-            server_side = kind.name == "tls_over_memory"
-            assert attributes[TLSAttribute.tls_version]() == "TLSv1.3"
-            assert attributes[TLSAttribute.server_side]() is server_side
-            assert attributes[TLSAttribute.alpn_protocol]() is None
-            assert len(attributes[TLSAttribute.cipher]()) == 3
-            if not server_side:
-                certificate = attributes[TLSAttribute.peer_certificate_binary]()
-                assert ssl.DER_cert_to_PEM_cert(certificate)
-                assert attributes[TLSAttribute.peer_certificate]()["subject"]
-            link.abort()
-            await link.transport.run()

@@ -371,7 +371,7 @@ async def test_leaving_by_cancellation_does_not_wait_for_the_peer() -> None:
 
 
 async def test_leaving_a_block_whose_connection_is_gone_is_quiet() -> None:
-    async with server_and_peer(close_timeout=None) as (ws, peer):
+    async with server_and_peer(close_timeout=None, resettable=True) as (ws, peer):
         await peer.reset()
     assert ws.state is State.CLOSED
     async with server_and_peer(close_timeout=None) as (ws, peer):

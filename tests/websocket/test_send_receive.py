@@ -218,7 +218,7 @@ async def test_a_handler_that_is_not_receiving_can_still_answer_before_the_failu
 
 @pytest.mark.parametrize("end", ["eof", "reset"])
 async def test_what_came_before_the_connection_broke_is_delivered(end: str) -> None:
-    async with server_and_peer() as (ws, peer):
+    async with server_and_peer(resettable=True) as (ws, peer):
         await peer.send(text("one"), text("two"))
         await settle()
         if end == "eof":

@@ -80,7 +80,7 @@ async def test_serve_websocket_returns_after_shutdown() -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", None, "localhost"])
 async def test_the_url_is_one_that_a_client_here_can_connect_to(host: str | None) -> None:
     async with open_server(echo, host, 0) as server:
-        assert {port for _, port in server.addresses} == {server.port}
+        assert {address[1] for address in server.addresses} == {server.port}
         await check_echo(server)
 
 

@@ -1,0 +1,204 @@
+"""A transport over a plain socket on trio.
+
+`TrioSocketTransport.run` reads. Writing goes to the socket directly as long as nothing waits; what the
+kernel doesn't take wakes the flusher, a task that lives until everything has left. Every call on
+the socket is non-blocking: a task waits only after the kernel said that it has to.
+
+How it ends is as for every transport: when both directions ended, or reading failed. When writing fails,
+what the peer had sent before is still there to be read, and reading then meets the end by itself.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+
+import trio
+
+from .base import Sink, TypedAttributes
+from .sockets import CHUNK, socket_attributes
+
+__all__ = ["TrioSocketTransport"]
+
+
+class TrioSocketTransport:
+    """See `anyio_ws.transports.base.Transport`. Takes a connected, non-blocking socket over."""
+
+    has_to_run = True
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._attributes = socket_attributes(sock)
+        self._sink: Sink | None = None
+        self._resumed: trio.Event | None = None  # while reading is paused
+        self._output: deque[memoryview] = deque()
+        self._unsent = 0
+        self._sent_total = 0
+        self._eof_wanted = False
+        self._eof_sent = False
+        self._eof_received = False
+        self._failure: OSError | None = None  # of output
+        self._failure_told = False
+        self._flushing = False
+        self._nursery: trio.Nursery | None = None
+        self._scope = trio.CancelScope()
+        self._cause: Exception | None = None
+        self._over = False  # the sink is only told that the connection was lost
+
+    @property
+    def unsent(self) -> int:
+        return self._unsent
+
+    @property
+    def sent_total(self) -> int:
+        return self._sent_total
+
+    @property
+    def extra_attributes(self) -> TypedAttributes:
+        return self._attributes
+
+    def start(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def pause_reading(self) -> None:
+        if self._resumed is None:
+            self._resumed = trio.Event()
+
+    def resume_reading(self) -> None:
+        if self._resumed is not None:
+            resumed, self._resumed = self._resumed, None
+            resumed.set()
+
+    def write(self, data: bytes) -> None:
+        if not data or self._eof_wanted or self._over or self._failure is not None:
+            return
+        self._output.append(memoryview(data))
+        self._unsent += len(data)
+        if len(self._output) == 1 and not self._send():
+            self._wake_flusher()
+
+    def write_eof(self) -> None:
+        self._eof_wanted = True
+        if not self._output:
+            self._shut_down()
+
+    def abort(self) -> None:
+        self._finish(None)
+
+    async def run(self) -> None:
+        assert self._sink is not None, "start() wasn't called"
+        try:
+            with self._scope:
+                async with trio.open_nursery() as self._nursery:
+                    if self._output or self._failure is not None:
+                        self._wake_flusher()
+                    await self._read(self._sink)
+                    await trio.sleep_forever()  # output may still have to leave
+        finally:
+            self._over = True
+            self._nursery = None
+            self._output.clear()
+            self._unsent = 0
+            self._socket.close()
+            self._sink.connection_lost(self._cause)
+
+    async def _read(self, sink: Sink) -> None:
+        """Read until the end of the input."""
+        await trio.lowlevel.checkpoint()  # aborted before we came to run?
+        while True:
+            while self._resumed is not None:
+                await self._resumed.wait()
+            try:
+                chunk = self._socket.recv(CHUNK)
+            except (BlockingIOError, InterruptedError):
+                await trio.lowlevel.wait_readable(self._socket)
+                continue
+            except OSError as exc:
+                self._finish(self._failure or exc)
+                return
+            if self._over:  # a task that was woken isn't cancelled any more
+                return
+            if not chunk:
+                break
+            sink.data_received(chunk)
+            if len(chunk) == CHUNK:
+                await trio.lowlevel.checkpoint()  # there is probably more
+            elif self._resumed is None:
+                await trio.lowlevel.wait_readable(self._socket)
+        self._eof_received = True
+        if self._failure is not None:
+            self._finish(self._failure)
+        elif not self._over:
+            sink.eof_received()
+            if self._eof_sent:
+                self._finish(None)
+
+    def _send(self) -> bool:
+        """Give the kernel what it takes; whether that was everything."""
+        while self._output:
+            data = self._output[0]
+            try:
+                sent = self._socket.send(data)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError as exc:
+                self._failure = exc
+                self._output.clear()
+                self._unsent = 0
+                return False
+            self._unsent -= sent
+            self._sent_total += sent
+            if sent == len(data):
+                self._output.popleft()
+            else:
+                self._output[0] = data[sent:]
+        return True
+
+    def _wake_flusher(self) -> None:
+        if not self._flushing and self._nursery is not None:
+            self._flushing = True
+            self._nursery.start_soon(self._flush)
+
+    async def _flush(self) -> None:
+        """Send what waits, tell the sink of it, and of its failure."""
+        assert self._sink is not None
+        while self._output and not self._over:
+            await trio.lowlevel.wait_writable(self._socket)
+            if self._over:  # since we were woken
+                return
+            if self._send():
+                self._sink.writable()  # may write again
+        self._flushing = False
+        if self._over:
+            return
+        if self._failure is not None:
+            self._tell_failure(self._sink, self._failure)
+        elif self._eof_wanted:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        if self._eof_sent or self._over or self._failure is not None:
+            return
+        self._eof_sent = True
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the peer has gone; reading finds out how
+        if self._eof_received:
+            self._finish(None)
+
+    def _tell_failure(self, sink: Sink, failure: OSError) -> None:
+        if self._failure_told:
+            return
+        self._failure_told = True
+        if self._eof_received:
+            self._finish(failure)
+        else:
+            sink.output_lost(failure)
+
+    def _finish(self, cause: Exception | None) -> None:
+        """Have `run` end the connection."""
+        if not self._over:
+            self._over = True
+            self._cause = cause
+            self._scope.cancel()

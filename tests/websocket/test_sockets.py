@@ -1,0 +1,366 @@
+"""Servers and clients on sockets: where they listen and connect, and what they do without descriptors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import pytest
+import trio
+from anyio.abc import SocketAttribute
+from anyio.streams.tls import TLSAttribute
+
+from anyio_ws import (
+    ConnectError,
+    WebSocket,
+    WebSocketServer,
+    accept_websocket,
+    open_server,
+    open_websocket,
+    serve_websocket,
+)
+
+from ..limits import no_descriptor_left
+from .helpers import settle
+
+PATIENCE = 10
+
+
+async def echo(ws: WebSocket) -> None:
+    async for message in ws:
+        await ws.send(message)
+
+
+async def check_echo(ws: WebSocket) -> None:
+    for message in ("hello", b"x" * 300_000):
+        await ws.send(message)
+        assert await ws.receive() == message
+
+
+async def check_server(server: WebSocketServer, **options: Any) -> None:
+    with anyio.fail_after(PATIENCE):
+        async with open_websocket(server.url, **options) as ws:
+            await check_echo(ws)
+
+
+# -- Unix sockets
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+async def test_a_server_on_a_unix_socket_is_reached_by_its_path(kind: type, tmp_path: Path) -> None:
+    path = kind(tmp_path / "socket")
+    async with open_server(echo, unix_path=path) as server:
+        assert server.addresses == [str(path)]
+        assert server.url == "ws://localhost"
+        with pytest.raises(RuntimeError, match="no port"):
+            _ = server.port
+        async with open_websocket("ws://example.org/feed", unix_path=path) as ws:
+            await check_echo(ws)
+            assert ws.url == "ws://example.org/feed"
+            assert ws.request.headers["Host"] == "example.org"
+            assert ws.remote_address == str(path)
+        await check_server(server, unix_path=path)
+    assert os.listdir(tmp_path) == []
+
+
+async def test_tls_works_over_a_unix_socket(
+    server_ssl_context: ssl.SSLContext, client_ssl_context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    path = tmp_path / "socket"
+    async with open_server(echo, unix_path=path, ssl=server_ssl_context) as server:
+        assert server.url == "wss://localhost"
+        async with open_websocket(server.url, unix_path=path, ssl=client_ssl_context) as ws:
+            await check_echo(ws)
+            assert ws.extra(TLSAttribute.tls_version).startswith("TLS")
+
+
+async def test_a_unix_socket_that_nobody_listens_at_is_a_connect_error_that_names_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "socket"
+    with pytest.raises(ConnectError, match=rf"{path}: No such file"):
+        async with open_websocket("ws://localhost", unix_path=path):
+            pass
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_unix_socket_at_which_too_many_wait_takes_open_timeout(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as first:
+        busy.bind(path)
+        busy.listen(0)
+        first.connect(path)
+        start = anyio.current_time()
+        with pytest.raises(TimeoutError, match="open_timeout"):
+            async with open_websocket("ws://localhost", unix_path=path, open_timeout=30):
+                pass
+        assert anyio.current_time() - start == pytest.approx(30)
+
+
+# -- listeners
+
+
+async def test_a_server_takes_sockets_that_listen_already(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    tcp = socket.create_server(("127.0.0.2", 0))
+    unix = socket.socket(socket.AF_UNIX)
+    unix.bind(path)
+    unix.listen()
+    async with open_server(echo, listeners=[unix, tcp]) as server:
+        assert server.addresses == [path, ("127.0.0.2", server.port)]
+        assert server.url == f"ws://127.0.0.2:{server.port}"
+        await check_server(server)
+        await check_server(server, unix_path=path)
+    assert os.listdir(tmp_path) == ["socket"]  # whoever made it may listen again
+    assert (tcp.fileno(), unix.fileno()) == (-1, -1)
+
+
+async def test_a_server_takes_listeners_of_anyio(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    multi = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    (single,) = (await anyio.create_tcp_listener(local_host="127.0.0.1")).listeners
+    unix = await anyio.create_unix_listener(path, mode=0o600)
+    assert isinstance(single, anyio.abc.SocketListener)
+    single_port = single.extra(SocketAttribute.local_port)
+    async with open_server(echo, listeners=[multi, single, unix]) as server:
+        assert server.addresses[1:] == [("127.0.0.1", single_port), path]
+        await check_server(server)
+        await check_server(server, unix_path=path)
+        async with open_websocket(f"ws://127.0.0.1:{single_port}") as ws:
+            await check_echo(ws)
+
+
+def test_a_server_takes_listeners_of_trio() -> None:
+    async def main() -> None:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+        async with open_server(echo, listeners=listeners) as server:
+            assert server.addresses == [("127.0.0.1", port)]
+            await check_server(server)
+
+    trio.run(main)
+
+
+async def test_a_server_on_the_wildcard_address_says_localhost() -> None:
+    wildcard = socket.create_server(("0.0.0.0", 0))
+    async with open_server(echo, listeners=[wildcard]) as server:
+        assert server.url == f"ws://localhost:{server.port}"
+        await check_server(server)
+    async with open_server(echo, "", 0) as server:
+        assert server.url == f"ws://localhost:{server.port}"
+        await check_server(server)
+
+
+async def test_a_listening_socket_that_breaks_ends_the_server_with_its_error() -> None:
+    sock = socket.create_server(("127.0.0.1", 0))
+    with anyio.fail_after(PATIENCE), pytest.raises(OSError, match="Invalid argument"):  # noqa: PT012  # a block
+        async with open_server(echo, listeners=[sock]) as server:
+            async with open_websocket(server.url):
+                sock.shutdown(socket.SHUT_RD)
+                await anyio.sleep_forever()
+
+
+class ShutDownAtOnce:
+    """A task status that breaks a listening socket once the server has started."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def started(self, value: object = None) -> None:
+        self._socket.shutdown(socket.SHUT_RD)
+
+
+async def test_the_error_of_a_listening_socket_that_breaks_is_in_no_group() -> None:
+    sock = socket.create_server(("127.0.0.1", 0))
+    with anyio.fail_after(PATIENCE), pytest.raises(OSError, match="Invalid argument"):
+        await serve_websocket(echo, listeners=[sock], task_status=ShutDownAtOnce(sock))
+
+
+@pytest.mark.parametrize("serve", [open_server, serve_websocket])
+@pytest.mark.parametrize(
+    "address",
+    [
+        {},
+        {"host": "127.0.0.1"},
+        {"host": "127.0.0.1", "unix_path": "x"},
+        {"port": 0, "unix_path": "x"},
+        {"port": 0, "listeners": []},
+        {"host": "127.0.0.1", "listeners": []},
+        {"unix_path": "x", "listeners": []},
+        {"host": "127.0.0.1", "port": 0, "unix_path": "x", "listeners": []},
+    ],
+    ids=lambda address: "+".join(address) or "none",
+)
+async def test_a_server_needs_one_address_and_no_second(
+    serve: Callable[..., Any], address: dict[str, Any]
+) -> None:
+    with pytest.raises(TypeError, match=r"exactly one of port|without a port"):
+        await serve(echo, **address)
+
+
+async def test_a_client_needs_no_second_way_to_connect() -> None:
+    with socket.socket() as sock:
+        with pytest.raises(TypeError, match="stream and unix_path"):
+            open_websocket("ws://localhost", stream=sock, unix_path="x")
+
+
+@pytest.mark.parametrize("wrong", ["127.0.0.1", object, 8765])
+async def test_what_is_no_listener_is_refused_on_entering(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="listen"):
+        async with open_server(echo, listeners=[wrong]):
+            pass
+    with pytest.raises(ValueError, match="no listener"):
+        async with open_server(echo, listeners=[]):
+            pass
+
+
+async def test_servers_share_a_port_that_they_reuse() -> None:
+    async def name_it(name: str, ws: WebSocket) -> None:
+        await ws.send(name)
+
+    async with open_server(partial(name_it, "one"), "127.0.0.1", 0, reuse_port=True) as one:
+        other = open_server(partial(name_it, "other"), "127.0.0.1", one.port, reuse_port=True)
+        async with other:
+            answers = set()
+            for _ in range(40):  # the kernel chooses by the client's port
+                async with open_websocket(one.url) as ws:
+                    answers.add(await ws.receive())
+            assert answers == {"one", "other"}
+        async with open_websocket(one.url) as ws:
+            assert await ws.receive() == "one"
+
+
+# -- sockets that are connected already
+
+
+async def test_both_ends_speak_over_sockets_that_are_connected_already() -> None:
+    async def serve() -> None:
+        async with accept_websocket(far) as ws:
+            await echo(ws)
+
+    near, far = socket.socketpair()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(serve)
+        async with open_websocket("ws://localhost", stream=near) as ws:
+            await check_echo(ws)
+    assert (near.fileno(), far.fileno()) == (-1, -1)
+
+
+async def test_tls_is_started_on_sockets_that_are_connected_already(
+    server_ssl_context: ssl.SSLContext, client_ssl_context: ssl.SSLContext
+) -> None:
+    async def serve() -> None:
+        async with accept_websocket(far, ssl=server_ssl_context) as ws:
+            await echo(ws)
+
+    near, far = socket.socketpair()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(serve)
+        url = "wss://localhost"
+        async with open_websocket(url, stream=near, ssl=client_ssl_context) as ws:
+            await check_echo(ws)
+            assert ws.extra(TLSAttribute.server_side) is False
+
+
+async def test_a_socket_that_is_no_connection_is_refused() -> None:
+    with socket.socket() as sock:
+        with pytest.raises(ValueError, match="connected socket"):
+            async with open_websocket("ws://localhost", stream=sock):
+                pass
+        with pytest.raises(ValueError, match="connected socket"):
+            async with accept_websocket(sock):
+                pass
+        assert sock.fileno() >= 0
+
+
+# -- addresses
+
+
+async def test_addresses_are_remembered_after_the_end() -> None:
+    served: list[WebSocket] = []
+
+    async def remember(ws: WebSocket) -> None:
+        served.append(ws)
+
+    async with open_server(remember, "127.0.0.1", 0) as server:
+        async with open_websocket(server.url) as ws:
+            await ws.wait_closed()
+        address = ("127.0.0.1", server.port)
+    assert ws.remote_address == address
+    assert served[0].local_address == address
+    assert served[0].remote_address == ws.local_address
+    assert ws.extra(SocketAttribute.remote_port) == address[1]
+
+
+async def test_a_client_connects_from_the_local_address_that_it_is_given() -> None:
+    async def tell(ws: WebSocket) -> None:
+        await ws.send(ws.remote_address[0])
+
+    async with open_server(tell, "127.0.0.1", 0) as server:
+        async with open_websocket(server.url, local_address=("127.0.0.2", 0)) as ws:
+            assert await ws.receive() == "127.0.0.2"
+            assert ws.local_address[0] == "127.0.0.2"
+        with pytest.raises(ConnectError, match="another family"):
+            async with open_websocket(server.url, local_address=("::1", 0)):
+                pass
+        with pytest.raises(ValueError, match="0 to 65535"):
+            async with open_websocket(server.url, local_address=("127.0.0.2", 65536)):
+                pass
+
+
+# -- descriptors
+
+
+async def test_a_server_without_descriptors_says_so_and_goes_on_when_there_are_some(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_server(echo, "127.0.0.1", 0) as server:
+        async with open_websocket(server.url) as ws:
+            late = socket.create_connection(("127.0.0.1", server.port))
+            with no_descriptor_left():
+                with anyio.fail_after(PATIENCE):
+                    while len(caplog.records) < 2:
+                        await check_echo(ws)  # who is connected doesn't notice
+                assert len(server.connections) == 1
+            async with open_websocket(server.url, stream=late) as other:
+                await check_echo(other)
+                await check_echo(ws)
+    assert {(record.name, record.levelno) for record in caplog.records} == {
+        ("anyio_ws.server", logging.WARNING)
+    }
+    for record in caplog.records:
+        assert "can't accept connections for now: [Errno 24]" in record.getMessage()
+
+
+async def test_a_connection_that_is_not_even_begun_is_closed() -> None:
+    unfit = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # for a server
+    async with open_server(echo, "127.0.0.1", 0, ssl=unfit) as server:
+        async with await anyio.connect_tcp("127.0.0.1", server.port) as client:
+            with anyio.fail_after(PATIENCE), pytest.raises(anyio.EndOfStream):
+                await client.receive()
+
+
+@pytest.mark.parametrize("rounds", range(12))
+async def test_a_server_that_ends_while_clients_arrive_closes_them_all(rounds: int) -> None:
+    clients: list[socket.socket] = []
+    async with open_server(echo, "127.0.0.1", 0, close_timeout=1) as server:
+        clients += [socket.create_connection(("127.0.0.1", server.port)) for _ in range(5)]
+        for _ in range(rounds):
+            await anyio.lowlevel.checkpoint()
+    await settle()
+    for client in clients:
+        with client:
+            client.settimeout(PATIENCE)
+            try:
+                assert client.recv(1) == b""
+            except ConnectionResetError:
+                pass  # it was never accepted

@@ -19,9 +19,11 @@ PRINTS = {
     "failing_handler": "closed with 1011\n12.5\n",
     "fan_in": "spread 0.5\n",
     "forever": "serving\nended by SIGTERM\n",
+    "listeners": "over TCP\nhere\n",
     "listen": "you said 'hello'\nb'and this is binary'\n",
     "own_io": "TEXT b'hello'\nCLOSE b'\\x03\\xe8that is all'\nCLOSED 1000 that is all\n",
     "task_group": "HELLO\n",
+    "unix_socket": "hello\n",
 }
 
 

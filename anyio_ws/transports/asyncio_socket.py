@@ -232,11 +232,16 @@ class AsyncioSocketTransport(asyncio.Protocol):
 
     def _look(self) -> None:
         """Notice that output has left where the event loop tells nothing: it never had to wait."""
-        if self._waiting and not self._blocked and not self._over:
+        if self._waiting and not (self._blocked or self._over or self._has_failed):
             if self.unsent:
                 self._loop.call_soon(self._look)  # uvloop writes at the end of its pass
             else:
                 self._output_has_left()
+
+    @property
+    def _has_failed(self) -> bool:
+        """Whether the event loop gave up: it has dropped its output, and `connection_lost` follows."""
+        return self._transport is not None and self._transport.is_closing()
 
     def _output_has_left(self) -> None:
         if not self._waiting or self._over or self._sink is None:

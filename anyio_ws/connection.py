@@ -6,8 +6,8 @@
   exceed ``read_limit`` bytes or ``max_queue`` in number and resumes at half of both. The protocol's
   budget is what the inbox has room for, so one chunk can't overfill it; the raw rest waits inside the
   protocol until messages are taken.
-* Out: what the protocol wants to send goes into the outbox, and from there to the transport while that
-  holds less than `HIGH_WATER`, so that a Ping can still pass what hasn't reached the transport.
+* Out: what the protocol wants to send goes into the outbox, and from there to the transport whenever that
+  has nothing unsent, so that a Ping can pass what hasn't reached the transport, and replace another Pong.
 
 A violation by the peer takes effect when the application has taken, and could answer, everything that
 came before it.
@@ -17,16 +17,18 @@ Reading never depends on writing here: neither direction calls into the other's 
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
 
 import anyio
+from anyio.abc import SocketAttribute
 
 from .errors import Call, closed_error
 from .exceptions import ConnectionClosed, ConnectionClosedOK
 from .inbox import Inbox
+from .keepalive import Due, Keepalive
 from .options import CommonConfig
 from .outbox import Outbox
 from .sansio import SEND_EOF, CloseCode, Fragment, Frame, Opcode, Protocol, Request, Response, State
@@ -34,9 +36,6 @@ from .transports.base import Transport
 from .waiting import Signal, Turnstile
 
 __all__ = ["Connection"]
-
-HIGH_WATER: Final = 2**16
-"""Bytes that the transport is given at a time: two reads of a peer."""
 
 
 class Ping:
@@ -56,7 +55,10 @@ class Connection:
     __slots__ = (
         "_discarding",
         "_handshake",
+        "_keepalive",
+        "_keepalive_ping",
         "_leaving",
+        "_mark",
         "_paused",
         "_reader",
         "_sent_end",
@@ -64,6 +66,7 @@ class Connection:
         "changed",
         "closed_here",
         "config",
+        "discarding",
         "inbox",
         "latency",
         "lost",
@@ -97,6 +100,8 @@ class Connection:
         self.sending_fragments = False
         self.recording = False
         """Whether Pings and Pongs go into the inbox, too."""
+        self.discarding = False
+        """Whether nobody wants messages, for now."""
         self.pings: dict[bytes, Ping] = {}
         """By payload, in the order in which they were sent."""
         self.latency = 0.0
@@ -114,6 +119,9 @@ class Connection:
         self._paused = False
         self._discarding = False
         self._sent_end = False  # whether this side was the first to send a Close frame
+        self._keepalive: Keepalive | None = None  # while the connection is open
+        self._keepalive_ping: Ping | None = None
+        self._mark: int | None = None  # of all bytes sent: when the keepalive's ping has left
         protocol.hold_failures = True
         protocol.collect_messages()
         transport.start(self)
@@ -121,6 +129,8 @@ class Connection:
     # The transport's calls.
 
     def data_received(self, chunk: bytes) -> None:
+        if self._keepalive is not None:
+            self._keepalive.heard(self.transport.clock())
         self._decode(chunk)
 
     def eof_received(self) -> None:
@@ -129,6 +139,7 @@ class Connection:
 
     def writable(self) -> None:
         self.pump()
+        self._output_moved()
         self.progress.set()
         self.turnstile.wake()
 
@@ -137,6 +148,26 @@ class Connection:
         self.lost_cause = cause
         self.outbox.clear()
         self._after_input()
+
+    def alarm(self) -> None:
+        keepalive, transport = self._keepalive, self.transport
+        if keepalive is None:
+            return
+        due = keepalive.due(transport.clock(), transport.received_total, transport.sent_total)
+        if due is Due.PING:
+            payload = secrets.token_bytes(4)
+            if payload not in self.pings:
+                self.commit_unawaited_ping(payload, keepalive=True)
+        elif due is Due.PEER_IS_SILENT:
+            self._give_up(
+                f"no answer to a ping within {self.config.ping_timeout:g} seconds",
+                "keepalive ping timeout",
+            )
+        elif due is Due.OUTPUT_IS_STUCK:
+            self._give_up(
+                f"nothing could be sent for {self.config.write_timeout:g} seconds", "write timeout"
+            )
+        self._set_alarm()
 
     def connection_lost(self, cause: Exception | None) -> None:
         self.output_over = True
@@ -155,6 +186,12 @@ class Connection:
 
     def after_handshake(self) -> None:
         """Let what the handshake decided take effect, in both directions."""
+        if self.protocol.state is State.OPEN:
+            transport = self.transport
+            self._keepalive = Keepalive(self.config, transport.clock(), transport.received_total)
+            if self._paused:  # since the handshake; what came with it may fill the inbox already
+                self._keepalive.paused()
+            self._set_alarm()
         self._collect()
         self._after_input()
         self._resume()
@@ -184,6 +221,11 @@ class Connection:
         self.inbox.drop_controls()
         if self._paused:
             self._resume()
+
+    def start_discarding(self) -> None:
+        """Drop the messages that are here, and those that arrive while `discarding` is true."""
+        self.discarding = True
+        self._drop_input()
 
     def take(self) -> str | bytes:
         """Remove the first finished message of the inbox."""
@@ -233,7 +275,7 @@ class Connection:
             self.protocol.send_continuation(data, fin)
         self.flush_protocol()
 
-    def commit_unawaited_ping(self, payload: bytes) -> None:
+    def commit_unawaited_ping(self, payload: bytes, *, keepalive: bool = False) -> None:
         """Take a ping over for sending whose pong only updates `latency`.
 
         Of these only the last is remembered, so that a peer which answers none costs nothing.
@@ -243,18 +285,21 @@ class Connection:
         if self._unawaited is not None:
             self.pings.pop(self._unawaited, None)
             self._unawaited = None
-        self.commit_ping(payload)
+        self.commit_ping(payload, keepalive=keepalive)
         self._unawaited = payload
 
-    def commit_ping(self, payload: bytes) -> Ping:
+    def commit_ping(self, payload: bytes, *, keepalive: bool = False) -> Ping:
         """Take a ping over for sending.
 
+        :param keepalive: it is the keepalive's, which is told when it has left
         :raises ValueError: the payload is too long, or that of a ping that waits for its answer
         """
         if payload in self.pings:
             raise ValueError(f"a ping with the payload {payload!r} waits for its pong already")
         self.protocol.send_ping(payload)
         ping = self.pings[payload] = Ping()
+        if keepalive:
+            self._keepalive_ping = ping
         self._leaving.append(ping)
         self.flush_protocol()
         return ping
@@ -268,14 +313,35 @@ class Connection:
     def pump(self) -> None:
         """Give the transport what it can take."""
         transport = self.transport
-        while self.outbox and transport.unsent < HIGH_WATER:
+        while self.outbox and not transport.unsent:
             data, is_ping = self.outbox.next()
             if data == SEND_EOF:
                 transport.write_eof()
                 continue
             if is_ping:
-                self._leaving.popleft().started = time.perf_counter()
+                self._ping_leaves(self._leaving.popleft(), len(data))
             transport.write(data)
+        self._output_moved()
+
+    def _ping_leaves(self, ping: Ping, size: int) -> None:
+        ping.started = time.perf_counter()
+        if ping is self._keepalive_ping:
+            self._keepalive_ping = None
+            self._mark = self.transport.sent_total + self.transport.unsent + size
+
+    def _output_moved(self) -> None:
+        """Tell the keepalive what it wants to know of output."""
+        keepalive, transport = self._keepalive, self.transport
+        if keepalive is None:
+            return
+        if not transport.unsent:
+            keepalive.output_left()
+        elif keepalive.output_waits(transport.clock(), transport.sent_total):
+            self._set_alarm()
+        if self._mark is not None and transport.sent_total >= self._mark:
+            self._mark = None
+            keepalive.ping_left(transport.clock())
+            self._set_alarm()
 
     @property
     def buffered_amount(self) -> int:
@@ -321,6 +387,9 @@ class Connection:
         self.send_close(code, reason)
         self.closed_here = True
         self._discarding = True
+        self._drop_input()
+
+    def _drop_input(self) -> None:
         self.inbox.clear()
         self.release_failure()
         if self.protocol.input_pending:
@@ -343,6 +412,27 @@ class Connection:
             exc.__cause__ = self.lost_cause or exc.__cause__
         here = self.closed_here or (call is Call.SEND and self._sent_end)
         return closed_error(exc, call, closed_here=here)
+
+    # Keepalive.
+
+    def _set_alarm(self) -> None:
+        if self._keepalive is not None:
+            self.transport.set_alarm(self._keepalive.alarm)
+
+    def _stop_keepalive(self) -> None:
+        if self._keepalive is not None:
+            self._keepalive = None
+            self.transport.set_alarm(None)
+
+    def _give_up(self, why: str, reason: str) -> None:
+        """Fail the connection and don't wait for a peer that doesn't answer."""
+        protocol = self.protocol
+        peer = self.transport.extra_attributes.get(SocketAttribute.remote_address, lambda: None)()
+        protocol.logger.warning("connection failed, %s, peer %s", why, peer)
+        self.lost_cause = TimeoutError(why)
+        protocol.fail(CloseCode.INTERNAL_ERROR, reason)
+        self._after_input()
+        self.transport.abort()
 
     # Inside.
 
@@ -370,8 +460,9 @@ class Connection:
                     self._pong_received(message.data)
                 if self.recording and message.opcode is not Opcode.CLOSE and not self._discarding:
                     inbox.add_control(message)
-            elif self._discarding:
-                pass
+            elif self._discarding or self.discarding:
+                if isinstance(message, Fragment):
+                    inbox.skip_fragment(message)
             elif isinstance(message, Fragment):
                 inbox.add_fragment(message)
             else:
@@ -385,6 +476,7 @@ class Connection:
             self.flush_protocol()
         self._pause_or_resume()
         if protocol.state is not State.OPEN or self.output_over:
+            self._stop_keepalive()
             self.progress.set()
             self.turnstile.wake()
             for ping in self.pings.values():
@@ -399,7 +491,7 @@ class Connection:
             # Nothing that arrives is kept any more; only the end of the stream matters.
             if self._paused:
                 self._paused = False
-                self.transport.resume_reading()
+                self._resume_transport()
         elif not self._paused and (
             self._full
             or protocol.input_pending
@@ -408,6 +500,15 @@ class Connection:
         ):
             self._paused = True
             self.transport.pause_reading()
+            if self._keepalive is not None:
+                self._keepalive.paused()
+                self._set_alarm()
+
+    def _resume_transport(self) -> None:
+        if self._keepalive is not None:
+            self._keepalive.resumed(self.transport.clock())
+            self._set_alarm()
+        self.transport.resume_reading()
 
     @property
     def _full(self) -> bool:
@@ -427,7 +528,7 @@ class Connection:
         if self.protocol.failure_held:
             self._paused = True  # nothing that could be read matters any more
         if not self._paused:
-            self.transport.resume_reading()
+            self._resume_transport()
 
     def _may_send(self) -> bool:
         """Whether a message may be committed now; raises as `has_room`."""

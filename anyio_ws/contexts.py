@@ -7,28 +7,33 @@ group wraps whatever it is given into a group; `exit_group` undoes that.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Iterator, Sequence
+from typing import NoReturn, cast
 
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["exit_group"]
+__all__ = ["comes_only_once", "exit_group"]
 
 
 async def exit_group(
-    group: TaskGroup, body: BaseException | None, leaving: BaseException | None = None
+    group: TaskGroup,
+    body: BaseException | None,
+    leaving: BaseException | None = None,
+    kept: Sequence[BaseException] = (),
 ) -> bool:
     """Exit *group* for ``__aexit__``, whose result this is, after its body raised *body* (or nothing).
 
-    *leaving* is what was raised by the work that ``__aexit__`` did before, if anything.
+    *leaving* is what was raised by the work that ``__aexit__`` did before, if anything. *kept* is what
+    tasks of the group raised and kept from it: trio copies every group that passes a cancelled scope.
 
     Returns False, which makes the interpreter re-raise *body* untouched, when apart from cancellation
     nothing else was raised in the group; then only asyncio's own ``Task.cancel`` goes before *body*.
     Other exceptions come out as they are, or as a group of exactly these when there are several.
     """
     cancelled = anyio.get_cancelled_exc_class()
-    raised = leaving
+    natively = isinstance(leaving, cancelled) and comes_only_once(leaving)
+    raised: BaseException | None = None
     try:
         given = leaving if body is None else body
         if given is None:
@@ -40,30 +45,47 @@ async def exit_group(
     # A group of the user's comes back as a copy when trio has split it: its leaves tell.
     own = {id(leaf) for leaf in _leaves(body)}
     found = [leaf for leaf in (*_leaves(raised), *_leaves(leaving)) if id(leaf) not in own]
+    real = (leaf for leaf in found if not isinstance(leaf, cancelled))
     # By identity: a user's exception need not be hashable.
-    others = list({id(leaf): leaf for leaf in found if not isinstance(leaf, cancelled)}.values())
-    if not others:
-        if body is None and raised is not None:
-            raise raised  # we were cancelled while we waited
-        if _natively_cancelled(leaving) and not isinstance(body, cancelled):
-            raise cast("BaseException", leaving)
-        return False
-    if body is not None and not isinstance(body, cancelled):
-        others.insert(0, body)
-    if len(others) == 1:
-        raise others[0]
-    raise BaseExceptionGroup("several tasks of a connection or server failed", others)
+    others = list({id(one): one for one in (*real, *kept)}.values())
+    if others:
+        bodys_own = _without_cancellation(body)
+        _raise_all(others if bodys_own is None else [bodys_own, *others])
+    if natively and not isinstance(body, cancelled):
+        _raise_all([cast("BaseException", leaving)])
+    if body is None and raised is not None:
+        _raise_all([raised])  # we were cancelled while we waited
+    return False
 
 
-def _natively_cancelled(leaving: BaseException | None) -> bool:
-    """Whether *leaving* is a cancellation that comes only once, of asyncio and not of a cancel scope.
+def comes_only_once(cancellation: BaseException) -> bool:
+    """Whether *cancellation*, caught just now, is asyncio's ``Task.cancel`` and not of a cancel scope.
 
-    What a scope cancels is cancelled again at its next await; asyncio's ``Task.cancel`` would be lost.
+    What a scope cancels is cancelled again at its next await; that of asyncio would be lost.
     """
-    return (
-        isinstance(leaving, anyio.get_cancelled_exc_class())
-        and anyio.current_effective_deadline() > -math.inf
-    )
+    return anyio.current_effective_deadline() > -math.inf
+
+
+def _raise_all(errors: list[BaseException]) -> NoReturn:
+    """Raise the one, or a group of the several; ``__context__`` stays what it was."""
+    error = errors[0]
+    if len(errors) > 1:
+        error = BaseExceptionGroup("several tasks of a connection or server failed", errors)
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context
+
+
+def _without_cancellation(raised: BaseException | None) -> BaseException | None:
+    """*raised* itself if there is no cancellation in it, else what there is beside it."""
+    cancelled = anyio.get_cancelled_exc_class()
+    if not any(isinstance(leaf, cancelled) for leaf in _leaves(raised)):
+        return raised
+    if isinstance(raised, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", raised).split(cancelled)[1]
+    return None
 
 
 def _leaves(raised: BaseException | None) -> Iterator[BaseException]:

@@ -2,7 +2,7 @@
 
 Plain data, no waiting. Fragments keep their boundaries while they are few; a message of very many
 small ones is held joined, so that what each costs beyond its payload stays bounded (boundaries have
-no meaning, RFC 6455, section 5.4).
+no meaning, RFC 6455, section 5.4). What those that are kept cost is counted.
 """
 
 from __future__ import annotations
@@ -20,6 +20,15 @@ SEPARATE: Final = 64
 SMALL: Final = 1024
 """Characters or bytes below which a fragment is joined to the one before."""
 
+FRAGMENTED: Final = 1024
+"""Bytes that a message in fragments is charged beyond their own, for the objects that carry it."""
+
+FRAGMENT: Final = 64
+"""The same for each fragment that is kept apart."""
+
+WIDEST: Final = 4
+"""Bytes that a character takes, in UTF-8 or in memory, at most."""
+
 
 class _Fragments:
     """A fragmented message: what is here of it, and whether that is all."""
@@ -28,15 +37,16 @@ class _Fragments:
 
     def __init__(self) -> None:
         self.pieces: deque[str | bytes] = deque()
-        self.size = 0
+        self.size = FRAGMENTED
         self.complete = False
 
     def add(self, data: str | bytes) -> None:
-        self.size += len(data)
         if len(self.pieces) >= SEPARATE and len(data) < SMALL and len(self.pieces[-1]) < SMALL:
-            self.pieces.append(_join([self.pieces.pop(), data]))
-        else:
-            self.pieces.append(data)
+            last = self.pieces.pop()
+            self.size -= _size(last) + FRAGMENT
+            data = _join([last, data])
+        self.size += _size(data) + FRAGMENT
+        self.pieces.append(data)
 
 
 class Inbox:
@@ -51,13 +61,13 @@ class Inbox:
         self.count = 0
         """Finished messages."""
         self.size = 0
-        """Their bytes; characters, for text."""
+        """Their bytes, on the wire or in memory, whichever is more; an estimate for text beyond ASCII."""
 
     def add(self, message: str | bytes) -> None:
         """Add a message that came in one frame."""
         self._messages.append(message)
         self.count += 1
-        self.size += len(message)
+        self.size += _size(message)
 
     def add_control(self, frame: Frame) -> None:
         """Add a Ping or Pong, for whoever wants to see them in their place.
@@ -87,6 +97,10 @@ class Inbox:
             self.size += self._assembling.size
             self._assembling = None
 
+    def skip_fragment(self, fragment: Fragment) -> None:
+        """Drop a part of the message in assembly, and the rest of it when that comes."""
+        self._skipping = not fragment.final
+
     def first(self) -> str | bytes | Frame:
         """Return the first message, whole, and leave it where it is; only if `count` isn't 0."""
         message = self._messages[0]
@@ -102,7 +116,7 @@ class Inbox:
         if isinstance(message, Frame):
             self.size -= len(message.data)
             return message.data
-        self.size -= len(message)
+        self.size -= _size(message)
         return message
 
     def take_fragment(self) -> Fragment | None:
@@ -115,13 +129,15 @@ class Inbox:
         if not message.pieces:
             return None
         data = message.pieces.popleft()
-        message.size -= len(data)
+        size = _size(data) + FRAGMENT
+        message.size -= size
         final = message.complete and not message.pieces
         if message.complete:
-            self.size -= len(data)
+            self.size -= size
         if final:
             self._messages.popleft()
             self.count -= 1
+            self.size -= message.size
         return Fragment(data, final)
 
     def skip(self) -> None:
@@ -149,6 +165,11 @@ class Inbox:
             self._assembling = None
             self._skipping = True
         self.count = self.size = 0
+
+
+def _size(data: str | bytes) -> int:
+    """The bytes of *data*, found without looking at each character."""
+    return len(data) if isinstance(data, bytes) or data.isascii() else WIDEST * len(data)
 
 
 def _join(pieces: list[str | bytes]) -> str | bytes:

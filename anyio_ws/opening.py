@@ -15,9 +15,10 @@ from anyio.abc import TaskGroup
 
 from .connection import Connection
 from .contexts import exit_group
-from .exceptions import InvalidHandshake
+from .errors import Call
+from .exceptions import ConnectionClosed, InvalidHandshake
 from .options import CommonConfig
-from .sansio import CloseCode, Request, Response, State
+from .sansio import Request, Response, State
 from .transports.base import Transport
 from .transports.tls import TLSHandshakeError
 from .websocket import WebSocket
@@ -77,16 +78,10 @@ class ConnectionContext(ABC):
         traceback: TracebackType | None,
     ) -> bool:
         assert self._group is not None
-        assert self._connection is not None
         assert self._ws is not None
         leaving: BaseException | None = None
         try:
-            if exc is None:
-                await self._ws.aclose()
-            elif isinstance(exc, Exception):
-                await self._ws.aclose(CloseCode.INTERNAL_ERROR)
-            else:
-                self._connection.start_closing(CloseCode.GOING_AWAY, "")
+            await self._ws.__aexit__(exc_type, exc, traceback)
         except BaseException as raised:  # cancelled while closing; exit_group sorts it out
             leaving = raised
         self._abort()
@@ -114,6 +109,14 @@ class ConnectionContext(ABC):
     def has_transport(self) -> bool:
         """Whether what the connection is to speak over was taken over, and is closed with it."""
         return self._connection is not None
+
+    @property
+    def break_exc(self) -> ConnectionClosed | None:
+        """Why the connection ended without a Close frame of the peer, if that is how it ended."""
+        connection = self._connection
+        if connection is None or not connection.input_over or connection.protocol.close_rcvd:
+            return None
+        return connection.closed(Call.RECEIVE)
 
     def give_up(self) -> None:
         """Stop opening, if the connection isn't open yet."""

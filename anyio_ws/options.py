@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import inspect
 import logging
 import math
 import ssl as ssl_module
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, cast
 
 from .sansio import ClientExtensionFactory, Headers, ServerExtensionFactory, ServerProtocol
 from .sansio.headers import HeadersLike
@@ -24,11 +26,30 @@ __all__ = [
     "ClientOptions",
     "CommonConfig",
     "CommonOptions",
+    "HandlerErrorHook",
+    "OnHandlerError",
     "ServerConfig",
     "ServerOptions",
+    "check_async",
     "client_config",
     "server_config",
 ]
+
+
+if TYPE_CHECKING:
+    from .websocket import WebSocket
+
+
+class HandlerErrorHook(Protocol):
+    """An async function that is told what a handler raised."""
+
+    def __call__(self, ws: WebSocket, exc: Exception, /) -> Awaitable[object]:
+        """Called after *exc* was logged, when the connection *ws* is closed; what it raises is logged."""
+        ...
+
+
+OnHandlerError: TypeAlias = Literal["log", "raise"] | HandlerErrorHook
+"""See `ServerConfig.on_handler_error`."""
 
 
 class CommonOptions(TypedDict, total=False):
@@ -37,6 +58,9 @@ class CommonOptions(TypedDict, total=False):
     subprotocols: Sequence[str] | None
     open_timeout: float | None
     close_timeout: float | None
+    ping_interval: float | None
+    ping_timeout: float | None
+    write_timeout: float | None
     max_size: int | None
     max_queue: int
     read_limit: int
@@ -65,6 +89,7 @@ class ServerOptions(CommonOptions, total=False):
     server_header: str | None
     backlog: int
     reuse_port: bool
+    on_handler_error: OnHandlerError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +102,15 @@ class CommonConfig:
     """For everything until the connection is open: dialling, TLS, the opening handshake."""
     close_timeout: float | None = 10.0
     """For the closing handshake and the end of the TCP connection; then the connection is aborted."""
+    ping_interval: float | None = 20.0
+    """Silence of the peer after which it is pinged; None for no pings."""
+    ping_timeout: float | None = 20.0
+    """For the peer to send anything after it was pinged; then the connection has failed. The clock starts
+    when the ping has left, and stands still while reading is paused because messages wait to be received.
+    None for no limit."""
+    write_timeout: float | None = None
+    """For output that waits to make progress, before the connection has failed. By default TCP's own limit
+    decides: a peer that takes nothing may just be slow."""
     max_size: int | None = 2**20
     """Of an incoming message, fragments together; a larger one fails the connection with 1009."""
     max_queue: int = 512
@@ -95,6 +129,10 @@ class CommonConfig:
             seconds = getattr(self, name)
             if seconds is not None and not (_is_number(seconds) and seconds >= 0):
                 raise ValueError(f"{name} must be None or seconds, at least 0; got {seconds!r}")
+        for name in ("ping_interval", "ping_timeout", "write_timeout"):
+            seconds = getattr(self, name)
+            if seconds is not None and not (_is_number(seconds) and seconds > 0):
+                raise ValueError(f"{name} must be None or seconds, more than 0; got {seconds!r}")
         for name, least in (("max_queue", 1), ("read_limit", 1), ("write_limit", 0)):
             amount = getattr(self, name)
             if not isinstance(amount, int) or amount < least:
@@ -150,11 +188,23 @@ class ServerConfig(CommonConfig):
     """Connections that the kernel queues until they are accepted."""
     reuse_port: bool = False
     """Let other processes listen on the same port; the kernel shares connections out among them."""
+    on_handler_error: OnHandlerError = "log"
+    """What is done, beside closing the connection with 1011, when a handler raises an `Exception`: ``"log"``
+    it with its traceback; ``"raise"`` it out of the server, which ends that; or an async function, called
+    with the connection and the exception after it was logged."""
 
     def __post_init__(self) -> None:
         CommonConfig.__post_init__(self)
         if isinstance(self.origins, str):
             raise TypeError(f"origins must be a sequence of strings, not {self.origins!r}")
+        given: object = self.on_handler_error
+        if isinstance(given, str) or not callable(given):
+            if given not in ("log", "raise"):
+                raise ValueError(
+                    f'on_handler_error must be "log", "raise" or an async function; got {given!r}'
+                )
+        else:
+            check_async("on_handler_error", given)
 
 
 def client_config(config: ClientConfig | None, options: Mapping[str, Any]) -> ClientConfig:
@@ -169,6 +219,19 @@ def client_config(config: ClientConfig | None, options: Mapping[str, Any]) -> Cl
 def server_config(config: ServerConfig | None, options: Mapping[str, Any]) -> ServerConfig:
     """Merge *options* into *config*, or into the defaults; raises as `client_config`."""
     return _merge(ServerConfig() if config is None else config, options)
+
+
+def check_async(what: str, function: object) -> None:
+    """Refuse what is no async function, before the first connection has to find out.
+
+    :raises TypeError: *function* is a plain function, or can't be called
+    """
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = cast("functools.partial[object]", inner).func
+    plain = inspect.isfunction(inner) or inspect.ismethod(inner)
+    if not callable(inner) or (plain and not inspect.iscoroutinefunction(inner)):
+        raise TypeError(f"{what} must be an async function, not {function!r}")
 
 
 _Config = TypeVar("_Config", bound=CommonConfig)

@@ -2,7 +2,9 @@
 
 Ping and Pong pass at the next frame boundary, so that a long message doesn't make a peer look dead;
 data and Close keep their order. At most one Pong waits: answering the latest Ping answers those before
-it (RFC 6455, section 5.5.3), so a peer that floods pings and doesn't read costs nothing.
+it (RFC 6455, section 5.5.3), so a peer that floods pings and doesn't read costs nothing. Small frames that
+follow each other are held joined: tens of thousands of them fit into ``write_limit``, and an object for
+each would take many times that.
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ from collections import deque
 from typing import Final
 
 __all__ = ["Outbox"]
+
+JOINED: Final = 2**14
+"""Bytes up to which frames are joined."""
 
 _PING: Final = 0x9
 _PONG: Final = 0xA
@@ -22,7 +27,7 @@ class Outbox:
     __slots__ = ("_lane", "_pings", "_pong", "size")
 
     def __init__(self) -> None:
-        self._lane: deque[bytes] = deque()
+        self._lane: deque[bytes | bytearray] = deque()
         self._pings: deque[bytes] = deque()
         self._pong: bytes | None = None
         self.size = 0
@@ -46,18 +51,23 @@ class Outbox:
             self._pong = data
         elif opcode == _PING:
             self._pings.append(data)
+        elif data and self._lane and len(self._lane[-1]) + len(data) <= JOINED:
+            last = self._lane[-1]
+            if isinstance(last, bytes):
+                last = self._lane[-1] = bytearray(last)
+            last += data
         else:
             self._lane.append(data)
 
     def next(self) -> tuple[bytes, bool]:
-        """Remove what is to leave next; whether it is a Ping comes with it."""
+        """Remove what is to leave next, one frame or several; whether it is a Ping comes with it."""
         if self._pong is not None:
             data, self._pong = self._pong, None
             ping = False
         elif self._pings:
             data, ping = self._pings.popleft(), True
         else:
-            data, ping = self._lane.popleft(), False
+            data, ping = bytes(self._lane.popleft()), False
         self.size -= len(data)
         return data, ping
 

@@ -20,7 +20,7 @@ from .events import Binary, Closed, Event, Ping, Pong, Text
 from .exceptions import ConnectionClosed
 from .sansio import Close, CloseCode, Frame, Opcode
 
-__all__ = ["Events", "Fragments", "MessageReader", "take_nowait", "wait_for_message"]
+__all__ = ["Discarding", "Events", "Fragments", "MessageReader", "take_nowait", "wait_for_message"]
 
 
 async def wait_for_message(connection: Connection) -> None:
@@ -91,6 +91,26 @@ class MessageReader:
 
     def detach(self) -> None:
         """Give receiving back. What wasn't taken stays with the connection. Again, it does nothing."""
+        self._connection.disclaim(self)
+
+
+class Discarding:
+    """Nothing is received for as long as the block lasts; see `WebSocket.discard_incoming`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def __aenter__(self) -> None:
+        self._connection.claim(self)
+        self._connection.start_discarding()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._connection.discarding = False
         self._connection.disclaim(self)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeAlias, Unpack, cast
+from typing import TypeAlias, Unpack, cast
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -19,12 +18,13 @@ from .connection import Connection
 from .contexts import exit_group
 from .exceptions import ConnectionClosed, InvalidHandshake
 from .opening import ConnectionContext, check_handshake, handshake_message
-from .options import ServerConfig, ServerOptions, server_config
+from .options import ServerConfig, ServerOptions, check_async, server_config
 from .sansio import CloseCode, Request, Response, ServerProtocol
 from .sansio.frames import check_close
 from .sansio.headers import build_host
 from .sansio.protocol import LoggerLike
 from .sansio.uri import same_origin
+from .transports.base import text_of
 from .transports.dial import Connectable, SocketAddress, over
 from .transports.listen import AnyListener, ListeningSocket, listen_tcp, listen_unix, take_over
 from .transports.sockets import peer_address
@@ -135,8 +135,10 @@ class WebSocketServer:
         self._openings: set[_AcceptWebSocket] = set()
         self._connections: set[WebSocket] = set()
         self._tasks: TaskGroup | None = None
+        self._handler_tasks: set[int] = set()
+        self._failures: list[Exception] = []  # of handlers, to be raised
+        self._is_exhausted = False
         self._finished = anyio.Event()
-        self._failure: OSError | None = None
         self._logger: LoggerLike = config.logger or logging.getLogger("anyio_ws.server")
         self.addresses: list[SocketAddress | str] = [one.address for one in listeners]
         """The ``(host, port)`` of each listening socket, or the path of a Unix socket."""
@@ -182,8 +184,14 @@ class WebSocketServer:
 
         :raises ProtocolError: *code* can't be sent
         :raises ValueError: *reason* is too long
+        :raises RuntimeError: called from within a handler of this server, for which it would wait
         """
         check_close(code, reason)  # raises what is wrong before anything is ended
+        if self._runs_this_task():
+            raise RuntimeError(
+                "a handler can't shut its own server down and wait for that: it would wait for itself; "
+                "let another task do it"
+            )
         try:
             self._accepting.cancel()
             for opening in self._openings:
@@ -200,34 +208,37 @@ class WebSocketServer:
             self._cancel()
         await self._finished.wait()
 
+    def _runs_this_task(self) -> bool:
+        """Whether this is the task of a handler, or one in a nursery of it."""
+        parents = {task.id: task.parent_id for task in anyio.get_running_tasks()}
+        task: int | None = anyio.get_current_task().id
+        while task is not None and task not in self._handler_tasks:
+            task = parents.get(task)
+        return task is not None
+
     def _cancel(self) -> None:
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
 
     async def serve(self, task_status: TaskStatus[WebSocketServer]) -> None:
         """Accept and serve connections; not for users."""
+        self._tasks = anyio.create_task_group()
+        leaving: BaseException | None = None
         try:
-            async with anyio.create_task_group() as self._tasks:
+            await self._tasks.__aenter__()
+            try:
                 task_status.started(self)
-                try:
-                    with self._accepting:
-                        async with anyio.create_task_group() as accepting:
-                            for listener in self._listeners:
-                                accepting.start_soon(self._accept, listener)
-                finally:
-                    self._stop_listening()
+                with self._accepting:
+                    async with anyio.create_task_group() as accepting:
+                        for one in self._listeners:
+                            accepting.start_soon(one.accept, self._accepted, self._exhausted)
+            except BaseException as exc:
+                leaving = exc
+            self._stop_listening()
+            await exit_group(self._tasks, None, leaving, self._failures)
         finally:
             self._stop_listening()  # also if it never began
             self._finished.set()
-        if self._failure is not None:
-            raise self._failure
-
-    async def _accept(self, listener: ListeningSocket) -> None:
-        try:
-            await listener.accept(self._accepted, self._exhausted)
-        except OSError as exc:  # it listens no more: that ends the server
-            self._failure = exc
-            self._cancel()
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:
@@ -235,19 +246,24 @@ class WebSocketServer:
 
     def _accepted(self, sock: socket.socket) -> None:
         assert self._tasks is not None
+        self._is_exhausted = False
         self._tasks.start_soon(self._serve_connection, sock)
 
     def _exhausted(self, exc: OSError) -> None:
-        self._logger.warning("can't accept connections for now: %s", exc)
+        if not self._is_exhausted:  # once until it is over, and not at every attempt
+            self._is_exhausted = True
+            self._logger.warning("can't accept connections for now: %s", exc)
 
     async def _serve_connection(self, sock: socket.socket) -> None:
-        """One connection, from its socket to its end. Only cancellation and the like leave it."""
+        """One connection, from its socket to its end. No `Exception` leaves it."""
         opening = _AcceptWebSocket(sock, self._config)
         self._openings.add(opening)
         if self._accepting.cancel_called:  # shut down before we came to run
             opening.give_up()
         peer = peer_address(sock)
         ws: WebSocket | None = None
+        task = anyio.get_current_task().id
+        self._handler_tasks.add(task)
         try:
             async with opening as ws:
                 self._openings.discard(opening)
@@ -255,17 +271,35 @@ class WebSocketServer:
                 await self._handle(opening, ws)
         except Exception as exc:  # one bad client or handler never takes the server down
             if ws is not None:
-                self._logger.error("connection handler failed, client %s", peer, exc_info=exc)
+                await self._handler_failed(ws, peer, exc)
             elif isinstance(exc, InvalidHandshake | OSError):  # TimeoutError is an OSError
                 self._logger.info("opening handshake failed, client %s: %s", peer, exc)
             else:
                 self._logger.error("opening handshake failed, client %s", peer, exc_info=exc)
+        else:
+            if (broken := opening.break_exc) is not None:
+                why = text_of(broken.__cause__ or broken)
+                self._logger.info("connection broke, client %s: %s", peer, why)
         finally:
+            self._handler_tasks.discard(task)
             self._openings.discard(opening)
             if ws is not None:
                 self._connections.discard(ws)
             if not opening.has_transport:
                 sock.close()
+
+    async def _handler_failed(self, ws: WebSocket, peer: object, exc: Exception) -> None:
+        react = self._config.on_handler_error
+        if react == "raise":
+            self._failures.append(exc)
+            self._cancel()
+            return
+        self._logger.error("connection handler failed, client %s", peer, exc_info=exc)
+        if callable(react):
+            try:
+                await react(ws, exc)
+            except Exception as error:
+                self._logger.error("on_handler_error failed, client %s", peer, exc_info=error)
 
     async def _handle(self, opening: ConnectionContext, ws: WebSocket) -> None:
         try:
@@ -320,17 +354,30 @@ async def serve_websocket(
     :raises OSError: the address can't be listened on; or later, a listening socket broke
     """
     merged = server_config(config, options)
-    _check_handler(handler)
+    server = await _listen(handler, host, port, unix_path, listeners, merged)
+    await server.serve(task_status)
+
+
+async def _listen(
+    handler: Handler,
+    host: str | None,
+    port: int | None,
+    unix_path: str | os.PathLike[str] | None,
+    listeners: Sequence[AnyListener] | None,
+    config: ServerConfig,
+) -> WebSocketServer:
+    """Make a server that listens, and doesn't accept yet."""
+    check_async("the handler", handler)
     _check_address(host, port, unix_path, listeners)
     if listeners is not None:
         ours = take_over(listeners)
     elif unix_path is not None:
-        ours = await listen_unix(unix_path, backlog=merged.backlog)
+        ours = await listen_unix(unix_path, backlog=config.backlog)
     else:
         assert port is not None
-        reuse_port = merged.reuse_port
-        ours = await listen_tcp(host, port, backlog=merged.backlog, reuse_port=reuse_port)
-    await WebSocketServer(handler, ours, host, merged).serve(task_status)
+        reuse_port = config.reuse_port
+        ours = await listen_tcp(host, port, backlog=config.backlog, reuse_port=reuse_port)
+    return WebSocketServer(handler, ours, host, config)
 
 
 def _check_address(host: str | None, *alternatives: object) -> None:
@@ -339,17 +386,6 @@ def _check_address(host: str | None, *alternatives: object) -> None:
         raise TypeError("a server needs exactly one of port, unix_path and listeners")
     if host is not None and port is None:
         raise TypeError("host was given without a port")
-
-
-def _check_handler(handler: object) -> None:
-    """Refuse what is no async function, before the first client has to find out."""
-    inner = handler
-    while isinstance(inner, partial):
-        inner = cast("partial[object]", inner).func
-    if not callable(inner) or (
-        inspect.isfunction(inner) and not inspect.iscoroutinefunction(inner)
-    ):
-        raise TypeError(f"the handler must be an async function, not {handler!r}")
 
 
 def open_server(
@@ -367,26 +403,18 @@ def open_server(
     Leaving the block normally is ``await server.shutdown()``; leaving it by an exception ends everything
     now. For the rest, and the errors, see `serve_websocket`.
     """
-    _check_handler(handler)
+    check_async("the handler", handler)
     _check_address(host, port, unix_path, listeners)
-    return _OpenServer(
-        partial(
-            serve_websocket,
-            handler,
-            host,
-            port,
-            unix_path=unix_path,
-            listeners=listeners,
-            config=server_config(config, options),
-        )
-    )
+    merged = server_config(config, options)
+    return _OpenServer(partial(_listen, handler, host, port, unix_path, listeners, merged))
 
 
 class _OpenServer:
-    def __init__(self, serve: partial[Coroutine[Any, Any, None]]) -> None:
-        self._serve = serve
+    def __init__(self, listen: Callable[[], Awaitable[WebSocketServer]]) -> None:
+        self._listen = listen
         self._group: TaskGroup | None = None
         self._server: WebSocketServer | None = None
+        self._failures: list[Exception] = []  # of the server; one at most
 
     async def __aenter__(self) -> WebSocketServer:
         if self._group is not None:
@@ -394,12 +422,21 @@ class _OpenServer:
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
         try:
-            self._server = await self._group.start(self._serve)
+            self._server = await self._listen()
+            await self._group.start(self._serve)
         except BaseException as exc:
             await exit_group(self._group, exc)
             raise
-        assert self._server is not None
         return self._server
+
+    async def _serve(self, *, task_status: TaskStatus[WebSocketServer]) -> None:
+        assert self._group is not None
+        assert self._server is not None
+        try:
+            await self._server.serve(task_status)
+        except Exception as exc:
+            self._failures.append(exc)
+            self._group.cancel_scope.cancel()
 
     async def __aexit__(
         self,
@@ -415,5 +452,4 @@ class _OpenServer:
                 await self._server.shutdown()
         except BaseException as raised:  # cancelled while shutting down; exit_group sorts it out
             leaving = raised
-        self._group.cancel_scope.cancel()
-        return await exit_group(self._group, exc, leaving)
+        return await exit_group(self._group, exc, leaving, self._failures)

@@ -11,7 +11,7 @@ import secrets
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from types import SimpleNamespace
+from types import SimpleNamespace, TracebackType
 from typing import Any, Final, TypeAlias, cast
 
 import anyio
@@ -19,10 +19,11 @@ from anyio.abc import ObjectReceiveStream, ObjectStream, SocketAttribute
 from anyio.lowlevel import checkpoint
 
 from .connection import Connection
+from .contexts import comes_only_once
 from .errors import Call
 from .events import Event
 from .exceptions import ConnectionClosedOK
-from .receiving import Events, Fragments, MessageReader, take_nowait, wait_for_message
+from .receiving import Discarding, Events, Fragments, MessageReader, take_nowait, wait_for_message
 from .sansio import CloseCode, Extension, Opcode, Request, Response, State
 from .sansio.frames import MAX_CONTROL_PAYLOAD, check_close
 
@@ -210,6 +211,16 @@ class WebSocket(ObjectStream[str | bytes]):
         """
         return Events(self._connection)
 
+    def discard_incoming(self) -> AbstractAsyncContextManager[None]:
+        """Drop what arrives, for programs that only send: ``async with ws.discard_incoming():``.
+
+        Messages that are here, or arrive inside the block, are dropped; pings are answered, pongs taken
+        note of, and the peer's Close is seen: then `send` raises. Without it, a program that never
+        receives would leave the peer's Close, and pongs, unread behind the messages that fill the
+        inbox. Inside, `receive` raises ``anyio.BusyResourceError``.
+        """
+        return Discarding(self._connection)
+
     def attach_reader(self, notify: Callable[[], None]) -> MessageReader:
         """Take over receiving without a task that waits: for those who merge connections.
 
@@ -354,6 +365,29 @@ class WebSocket(ObjectStream[str | bytes]):
         finally:
             connection.closed_here = True
             connection.transport.abort()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Close the connection as leaving `open_websocket`'s block does; what the block raised goes on."""
+        code = CloseCode.GOING_AWAY
+        if exc_val is None:
+            code = CloseCode.NORMAL_CLOSURE
+        elif isinstance(exc_val, Exception):
+            code = CloseCode.INTERNAL_ERROR
+        # Before anything can be cancelled: the Close frame leaves without waiting, if it can.
+        self._connection.start_closing(code, "")
+        try:
+            if code is CloseCode.GOING_AWAY:
+                self._connection.transport.abort()
+            else:
+                await self.aclose(code)
+        except anyio.get_cancelled_exc_class() as cancellation:
+            if exc_val is None or comes_only_once(cancellation):
+                raise
 
     async def send_eof(self, code: int = 1000, reason: str = "") -> None:
         """Send a Close frame and keep reading: nothing can be sent any more, `receive` goes on.

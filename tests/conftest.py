@@ -36,6 +36,7 @@ import anyio.lowlevel
 import hypothesis  # noqa: F401  # looks for referrers while it is imported: see the freeze below
 import pytest
 import trustme
+import uvloop
 from anyio.abc import SocketStream, UNIXSocketStream
 
 from anyio_ws.transports import dial
@@ -107,6 +108,8 @@ def pytest_collection_finish() -> None:
     # a matter of milliseconds.
     gc.collect()
     gc.freeze()
+    # The first loop of uvloop in a process opens a pipe that stays open.
+    uvloop.new_event_loop().close()
 
 
 @pytest.fixture

@@ -87,8 +87,9 @@ SHELVES: list[tuple[str, str]] = [
 # Beyond its room's libraries.
 LIBRARIES = {"transports.proxy": {"h11", "python_socks"}}
 
-# A Close and a Response are what some errors carry; for the module they are only types.
-MAY_NAME_TYPES_ABOVE = {"exceptions"}
+# A Close and a Response are what some errors carry, a WebSocket is what a hook is called with; for the
+# module they are only types.
+MAY_NAME_TYPES_ABOVE = {"exceptions", "options"}
 
 NOT_WITHOUT_IO = {
     "_thread", "asyncio", "concurrent", "datetime", "multiprocessing", "queue", "sched", "select",

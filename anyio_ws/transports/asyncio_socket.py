@@ -47,6 +47,7 @@ class AsyncioSocketTransport(asyncio.Protocol):
         self._paused = False
         self._early = b""
         self._early_eof = False
+        self._received = 0
         self._written = 0
         self._waiting = False  # the event loop has output of ours
         self._blocked = False  # and told us so
@@ -58,6 +59,7 @@ class AsyncioSocketTransport(asyncio.Protocol):
         self._remains: socket.socket | None = None
         self._cause: Exception | None = None
         self._over = False  # the sink is only told that the connection was lost
+        self._alarm: asyncio.Handle | None = None
 
     @property
     def unsent(self) -> int:
@@ -68,6 +70,10 @@ class AsyncioSocketTransport(asyncio.Protocol):
     @property
     def sent_total(self) -> int:
         return self._written - self.unsent
+
+    @property
+    def received_total(self) -> int:
+        return self._received
 
     @property
     def extra_attributes(self) -> TypedAttributes:
@@ -117,6 +123,16 @@ class AsyncioSocketTransport(asyncio.Protocol):
         self._eof_wanted = True
         self._end_output()
 
+    def clock(self) -> float:
+        return self._loop.time()
+
+    def set_alarm(self, when: float | None) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if when is not None and not self._over:
+            self._alarm = self._loop.call_at(when, self._ring)
+
     def abort(self) -> None:
         self._finish(None)
 
@@ -132,6 +148,7 @@ class AsyncioSocketTransport(asyncio.Protocol):
         self._transport.pause_reading()  # until there is a sink; uvloop doesn't listen yet
 
     def data_received(self, data: bytes) -> None:
+        self._received += len(data)
         if self._sink is None:
             self._early += data
             if self._transport is not None:
@@ -195,6 +212,7 @@ class AsyncioSocketTransport(asyncio.Protocol):
     def _catch_up(self) -> None:
         if self._early and not self._paused:
             early, self._early = self._early, b""
+            self._received -= len(early)
             self.data_received(early)
         if self._paused or self._over:
             return
@@ -215,7 +233,7 @@ class AsyncioSocketTransport(asyncio.Protocol):
             self._tell_failure()
             if self._held_back():
                 return
-            self._sink.data_received(self._remaining())
+            self.data_received(self._remaining())
 
     def _held_back(self) -> bool:
         return self._paused or self._over or bool(self._early)
@@ -227,6 +245,26 @@ class AsyncioSocketTransport(asyncio.Protocol):
             return self._remains.recv(CHUNK, flags)
         except OSError:
             return b""
+
+    # The alarm.
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._over or self._sink is None:
+            pass
+        elif self._is_readable():
+            self._alarm = self._loop.call_soon(self._ring)  # the event loop reads first
+        else:
+            self._sink.alarm()
+
+    def _is_readable(self) -> bool:
+        """Whether there is something that the event loop will read as soon as it looks."""
+        if self._paused or self._eof_received or self._remains is not None:
+            return False
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
 
     # Output.
 
@@ -283,6 +321,7 @@ class AsyncioSocketTransport(asyncio.Protocol):
         self._written -= self.unsent
         self._waiting = False
         self._over = True
+        self.set_alarm(None)
         self._cause = cause
         if self._closed:
             self._loop.call_soon(self._tell_end)
@@ -292,6 +331,7 @@ class AsyncioSocketTransport(asyncio.Protocol):
 
     def _tell_end(self) -> None:
         self._over = True
+        self.set_alarm(None)
         if self._remains is not None:
             self._remains.close()
             self._remains = None

@@ -10,17 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-__all__ = ["Sink", "Transport", "TypedAttributes"]
+__all__ = ["Sink", "Transport", "TypedAttributes", "text_of"]
 
 TypedAttributes = Mapping[Any, Callable[[], Any]]
 """What AnyIO's typed attribute providers answer with."""
 
 
+def text_of(cause: BaseException) -> str:
+    """What *cause* says, for a log; AnyIO's stream errors leave that to their own cause."""
+    return str(cause) or (repr(cause) if cause.__cause__ is None else text_of(cause.__cause__))
+
+
 class Sink(Protocol):
     """Takes what a transport has to tell. Its methods never wait and never raise.
 
-    While reading is paused only `writable` and `output_lost` are called: what the peer sent before a
-    connection broke is still read when reading goes on. Where nothing will be read any more, because of
+    While reading is paused only `writable`, `output_lost` and `alarm` are called: what the peer sent before
+    a connection broke is still read when reading goes on. Where nothing will be read any more, because of
     `Transport.abort`, `eof_received`, or a `Transport.write_eof` that closes, so is `connection_lost`.
     """
 
@@ -43,6 +48,14 @@ class Sink(Protocol):
         """
         ...
 
+    def alarm(self) -> None:
+        """The time that was set with `Transport.set_alarm` has come.
+
+        Unless reading is paused, one more look at what is below has found nothing to read; or what it found
+        was handed over.
+        """
+        ...
+
     def connection_lost(self, cause: Exception | None) -> None:
         """The connection is over, in both directions. Called exactly once, and last.
 
@@ -54,8 +67,8 @@ class Sink(Protocol):
 class Transport(Protocol):
     """A connection that takes and gives bytes, for one `Sink`.
 
-    No call of the sink comes from within `start`, `write`, `write_eof`, `pause_reading` or `abort`;
-    `resume_reading` may hand over what was held back.
+    No call of the sink comes from within `start`, `write`, `write_eof`, `pause_reading`, `set_alarm` or
+    `abort`; `resume_reading` may hand over what was held back.
     """
 
     @property
@@ -71,6 +84,11 @@ class Transport(Protocol):
     @property
     def sent_total(self) -> int:
         """Bytes that it has ever taken; TLS counts what it made of them."""
+        ...
+
+    @property
+    def received_total(self) -> int:
+        """Bytes that have ever arrived from below; a part of a TLS record counts."""
         ...
 
     @property
@@ -99,6 +117,14 @@ class Transport(Protocol):
 
     def write_eof(self) -> None:
         """Half-close once everything written has left; where that isn't possible, close."""
+        ...
+
+    def clock(self) -> float:
+        """The time in seconds, by the clock that `set_alarm` goes by: AnyIO's, of this event loop."""
+        ...
+
+    def set_alarm(self, when: float | None) -> None:
+        """Call `Sink.alarm` once at that time, or never; this replaces what was set before."""
         ...
 
     def abort(self) -> None:

@@ -1,7 +1,7 @@
 """A transport over any byte stream that a user brings: AnyIO's or trio's, or a pair of one-way streams.
 
-Two tasks, started by `StreamTransport.run`: one reads, one writes, neither waits for the other. How it
-ends:
+Three tasks, started by `StreamTransport.run`: one reads, one writes, neither waits for the other; the third
+sees to the alarm. How it ends:
 
 * Reading fails: the connection is over.
 * Writing fails: what the peer had sent before may still be readable, so reading goes on until it ends
@@ -15,9 +15,11 @@ ends:
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, cast
 
 import anyio
@@ -48,6 +50,10 @@ LINGER: Final = 1.0
 """Seconds that reading may still take after writing has failed."""
 
 
+LOOK: Final = 10
+"""Scheduling rounds in which what has arrived gets through the streams below to the reading task."""
+
+
 class StreamTransport:
     """See `anyio_ws.transports.base.Transport`.
 
@@ -57,6 +63,8 @@ class StreamTransport:
     has_to_run = True
 
     def __init__(self, stream: AnyByteStream) -> None:
+        if "trio" in sys.modules:
+            self._keep_interrupts_out()
         joined = join(stream)
         self._stream = (
             _TrioStream(joined) if _is_trio(joined) else _AnyIOStream(cast(ByteStream, joined))
@@ -70,6 +78,9 @@ class StreamTransport:
         self._eof_wanted = False
         self._unsent = 0
         self._sent_total = 0
+        self._received_total = 0
+        self._alarm = math.inf
+        self._alarm_changed = anyio.Event()
         self._scope = anyio.CancelScope()
         self._reading = anyio.CancelScope()
         self._reading_over = anyio.Event()
@@ -78,6 +89,15 @@ class StreamTransport:
         self._over = False  # aborted, or all over
         self._cause: Exception | None = None
 
+    @staticmethod
+    @cache
+    def _keep_interrupts_out() -> None:
+        """Have trio raise a KeyboardInterrupt in the program's main task, and not in the tasks in here."""
+        import trio
+
+        for task in (StreamTransport.run, StreamTransport._write_all, StreamTransport._watch_clock):
+            trio.lowlevel.enable_ki_protection(task)
+
     @property
     def unsent(self) -> int:
         return self._unsent
@@ -85,6 +105,10 @@ class StreamTransport:
     @property
     def sent_total(self) -> int:
         return self._sent_total
+
+    @property
+    def received_total(self) -> int:
+        return self._received_total
 
     @property
     def extra_attributes(self) -> TypedAttributes:
@@ -117,6 +141,13 @@ class StreamTransport:
         self._eof_wanted = True
         self._output_added.set()
 
+    def clock(self) -> float:
+        return anyio.current_time()
+
+    def set_alarm(self, when: float | None) -> None:
+        self._alarm = math.inf if when is None else when
+        self._alarm_changed.set()
+
     def abort(self) -> None:
         if not self._over:
             self._over = True
@@ -128,9 +159,12 @@ class StreamTransport:
         try:
             with self._scope:
                 await checkpoint()  # aborted already? Not every stream looks before it sends
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._write_all)
-                    await self._read_all(self._sink)
+                async with anyio.create_task_group() as clock:
+                    clock.start_soon(self._watch_clock, self._sink)
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(self._write_all)
+                        await self._read_all(self._sink)
+                    clock.cancel_scope.cancel()
         finally:
             # Whatever ended it, nothing is left open and the sink learns of it.
             try:
@@ -142,6 +176,19 @@ class StreamTransport:
                 self._output.clear()
                 self._unsent = 0
                 self._sink.connection_lost(self._cause)
+
+    async def _watch_clock(self, sink: Sink) -> None:
+        while True:
+            self._alarm_changed = anyio.Event()
+            with anyio.CancelScope(deadline=self._alarm):
+                await self._alarm_changed.wait()
+            if self._alarm_changed.is_set():
+                continue
+            self._alarm = math.inf
+            for _ in range(LOOK):
+                await checkpoint()
+            if not self._over and self._alarm == math.inf:  # not set again meanwhile
+                sink.alarm()
 
     def _fail(self, cause: Exception) -> None:
         if anyio.current_effective_deadline() == -math.inf:
@@ -175,6 +222,7 @@ class StreamTransport:
             await self._until_resumed()  # it was paused since we asked
             if self._over or not chunk:
                 return
+            self._received_total += len(chunk)
             sink.data_received(chunk)
 
     async def _until_resumed(self) -> None:

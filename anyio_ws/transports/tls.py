@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from anyio.streams.tls import TLSAttribute
 
-from .base import Sink, Transport, TypedAttributes
+from .base import Sink, Transport, TypedAttributes, text_of
 
 __all__ = ["TLSEngine", "TLSHandshakeError", "TLSTransport", "secured"]
 
@@ -94,6 +94,10 @@ class TLSTransport:
         return self._below.sent_total
 
     @property
+    def received_total(self) -> int:
+        return self._below.received_total
+
+    @property
     def extra_attributes(self) -> TypedAttributes:
         tls = self._object
         attribute: Any = TLSAttribute  # AnyIO has the types of the values in place of the names'
@@ -145,6 +149,12 @@ class TLSTransport:
         if self._secured:
             self._close()
 
+    def clock(self) -> float:
+        return self._below.clock()
+
+    def set_alarm(self, when: float | None) -> None:
+        self._below.set_alarm(when)
+
     def abort(self) -> None:
         self._aborted = True
         self._plaintext.clear()
@@ -188,13 +198,19 @@ class TLSTransport:
         elif self._sink is not None and self._secured and not self._aborted:
             self._sink.output_lost(cause)
 
+    def alarm(self) -> None:
+        if self._sink is not None and not self._ended:
+            self._sink.alarm()
+
     def connection_lost(self, cause: Exception | None) -> None:
         if self._aborted:
             cause = None
         elif self._failure is not None:
             cause = self._failure
         elif not self._secured and cause is not None:
-            error = TLSHandshakeError(f"the connection broke during the TLS handshake: {cause}")
+            error = TLSHandshakeError(
+                f"the connection broke during the TLS handshake: {text_of(cause)}"
+            )
             error.__cause__ = cause
             cause = error
         elif self._closed:

@@ -10,6 +10,7 @@ what the peer had sent before is still there to be read, and reading then meets 
 
 from __future__ import annotations
 
+import math
 import socket
 from collections import deque
 
@@ -31,6 +32,9 @@ class TrioSocketTransport:
         self._attributes = socket_attributes(sock)
         self._sink: Sink | None = None
         self._resumed: trio.Event | None = None  # while reading is paused
+        self._alarm = math.inf
+        self._until_alarm: trio.CancelScope | None = None
+        self._received_total = 0
         self._output: deque[memoryview] = deque()
         self._unsent = 0
         self._sent_total = 0
@@ -52,6 +56,10 @@ class TrioSocketTransport:
     @property
     def sent_total(self) -> int:
         return self._sent_total
+
+    @property
+    def received_total(self) -> int:
+        return self._received_total
 
     @property
     def extra_attributes(self) -> TypedAttributes:
@@ -82,9 +90,18 @@ class TrioSocketTransport:
         if not self._output:
             self._shut_down()
 
+    def clock(self) -> float:
+        return trio.current_time()
+
+    def set_alarm(self, when: float | None) -> None:
+        self._alarm = math.inf if when is None else when
+        if self._until_alarm is not None:
+            self._until_alarm.deadline = self._alarm
+
     def abort(self) -> None:
         self._finish(None)
 
+    @trio.lowlevel.enable_ki_protection  # a KeyboardInterrupt is for the program
     async def run(self) -> None:
         assert self._sink is not None, "start() wasn't called"
         try:
@@ -92,8 +109,14 @@ class TrioSocketTransport:
                 async with trio.open_nursery() as self._nursery:
                     if self._output or self._failure is not None:
                         self._wake_flusher()
-                    await self._read(self._sink)
-                    await trio.sleep_forever()  # output may still have to leave
+                    await trio.lowlevel.checkpoint()  # aborted before we came to run?
+                    while True:  # after reading, too: output may still have to leave
+                        await self._wait(self._sink)
+                        self._alarm = math.inf
+                        if self._resumed is None and not self._eof_received:
+                            self._read_chunk(self._sink)
+                        if not self._over:
+                            self._sink.alarm()
         finally:
             self._over = True
             self._nursery = None
@@ -102,36 +125,41 @@ class TrioSocketTransport:
             self._socket.close()
             self._sink.connection_lost(self._cause)
 
-    async def _read(self, sink: Sink) -> None:
-        """Read until the end of the input."""
-        await trio.lowlevel.checkpoint()  # aborted before we came to run?
-        while True:
-            while self._resumed is not None:
-                await self._resumed.wait()
-            try:
-                chunk = self._socket.recv(CHUNK)
-            except (BlockingIOError, InterruptedError):
-                await trio.lowlevel.wait_readable(self._socket)
-                continue
-            except OSError as exc:
-                self._finish(self._failure or exc)
-                return
-            if self._over:  # a task that was woken isn't cancelled any more
-                return
-            if not chunk:
-                break
+    async def _wait(self, sink: Sink) -> None:
+        """Read, until the alarm."""
+        with trio.CancelScope(deadline=self._alarm) as self._until_alarm:
+            while not self._eof_received:
+                if self._resumed is not None:
+                    await self._resumed.wait()
+                elif self._read_chunk(sink) < CHUNK:
+                    await trio.lowlevel.wait_readable(self._socket)
+                else:
+                    await trio.lowlevel.checkpoint()  # there is probably more
+            await trio.sleep_forever()
+
+    def _read_chunk(self, sink: Sink) -> int:
+        """Hand over what can be read now, up to `CHUNK` bytes, and return how many these were."""
+        try:
+            chunk = self._socket.recv(CHUNK)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as exc:
+            self._finish(self._failure or exc)
+            return 0
+        if self._over:  # a task that was woken isn't cancelled any more
+            return 0
+        if chunk:
+            self._received_total += len(chunk)
             sink.data_received(chunk)
-            if len(chunk) == CHUNK:
-                await trio.lowlevel.checkpoint()  # there is probably more
-            elif self._resumed is None:
-                await trio.lowlevel.wait_readable(self._socket)
+            return len(chunk)
         self._eof_received = True
         if self._failure is not None:
             self._finish(self._failure)
-        elif not self._over:
+        else:
             sink.eof_received()
             if self._eof_sent:
                 self._finish(None)
+        return 0
 
     def _send(self) -> bool:
         """Give the kernel what it takes; whether that was everything."""
@@ -159,6 +187,7 @@ class TrioSocketTransport:
             self._flushing = True
             self._nursery.start_soon(self._flush)
 
+    @trio.lowlevel.enable_ki_protection
     async def _flush(self) -> None:
         """Send what waits, tell the sink of it, and of its failure."""
         assert self._sink is not None

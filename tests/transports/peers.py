@@ -248,6 +248,8 @@ def reset_at_close(sock: Any) -> None:
 
 
 def take_little(sock: Any) -> None:
-    """Keep the kernel from growing its buffers."""
+    """Keep the kernel from growing its buffers, and from waiting for more before it sends."""
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**17)

@@ -65,6 +65,7 @@ class Recorder:
         self.aborted = False
         self.dropping = False  # a write_eof that closes both directions
         self.owed = True  # a write has left something unsent
+        self.armed = False
         self.within: list[str] = []  # calls that haven't returned
         self._changed = anyio.Event()
 
@@ -99,6 +100,12 @@ class Recorder:
         self.output_cause = cause
         self._note("output_lost")
         self.on_output_lost()
+
+    def alarm(self) -> None:
+        if not self.armed:
+            self.complaints.append("an alarm that wasn't set, or has rung already")
+        self.armed = False
+        self._note("alarm")
 
     def connection_lost(self, cause: Exception | None) -> None:
         if not (cause is None or isinstance(cause, Exception)):
@@ -163,6 +170,10 @@ class Watched:
         return self._transport.sent_total
 
     @property
+    def received_total(self) -> int:
+        return self._transport.received_total
+
+    @property
     def extra_attributes(self) -> TypedAttributes:
         return self._transport.extra_attributes
 
@@ -192,6 +203,14 @@ class Watched:
             self._recorder.dropping = True
         with self._within("write_eof"):
             self._transport.write_eof()
+
+    def clock(self) -> float:
+        return self._transport.clock()
+
+    def set_alarm(self, when: float | None) -> None:
+        self._recorder.armed = when is not None
+        with self._within("set_alarm"):
+            self._transport.set_alarm(when)
 
     def abort(self) -> None:
         self._recorder.aborted = True

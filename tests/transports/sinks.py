@@ -33,6 +33,9 @@ class QuietSink:
     def output_lost(self, cause: Exception) -> None:
         self._wake()
 
+    def alarm(self) -> None:
+        self._wake()
+
     def connection_lost(self, cause: Exception | None) -> None:
         self.lost = True
         self.cause = cause

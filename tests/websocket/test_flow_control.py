@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from anyio_ws import ConnectionClosedOK, WebSocket
+from anyio_ws import WebSocket
 from anyio_ws.testing import ScriptedPeer
 
 from ..sansio.helpers import close, ping, pong, text
@@ -172,54 +172,6 @@ async def test_messages_of_several_tasks_are_not_mixed() -> None:
                 assert len(set(frame.payload)) == 1
 
 
-async def test_a_sender_that_gives_up_its_place_does_not_hold_up_the_others() -> None:
-    async with server_and_peer(buffer=500, write_limit=100) as (ws, peer):
-        await ws.send("x" * 1000)
-        async with anyio.create_task_group() as tasks:
-            first = anyio.CancelScope()
-
-            async def give_up() -> None:
-                with first:
-                    await ws.send("never sent")
-
-            tasks.start_soon(give_up)
-            await settle()
-            tasks.start_soon(ws.send, "second")
-            await settle()
-            first.cancel()
-            await settle()
-            assert (await peer.receive()).payload == b"x" * 1000
-            assert (await peer.receive()).payload == b"second"
-
-
-async def test_a_sender_cancelled_as_its_turn_comes_passes_the_turn_on() -> None:
-    async with server_and_peer(buffer=500, write_limit=100) as (ws, peer):
-        await ws.send("x" * 1000)
-        async with anyio.create_task_group() as tasks:
-            first = anyio.CancelScope()
-
-            async def cancelled_in_time() -> None:
-                with first:
-                    await ws.send("first")
-
-            tasks.start_soon(cancelled_in_time)
-            await settle()
-            tasks.start_soon(ws.send, "second")
-            await settle()
-            ws._connection.turnstile.wake()
-            first.cancel()
-            frames = [(await peer.receive()).payload, (await peer.receive()).payload]
-            assert frames == [b"x" * 1000, b"second"]
-
-
-async def test_a_committed_message_goes_on_without_its_sender() -> None:
-    async with server_and_peer(buffer=500) as (ws, peer):
-        with anyio.CancelScope() as scope:
-            await ws.send("x" * 100_000)
-            scope.cancel()
-        assert (await peer.receive()).payload == b"x" * 100_000
-
-
 async def test_reading_does_not_wait_for_writing() -> None:
     async with client_and_peer(buffer=500) as (ws, peer):
         await ws.send("x" * 100_000)
@@ -227,30 +179,3 @@ async def test_reading_does_not_wait_for_writing() -> None:
         for number in range(10):
             await peer.send(text(str(number)))
             assert await ws.receive() == str(number)
-
-
-async def test_two_ends_that_stream_at_each_other_and_receive_do_not_deadlock() -> None:
-    async def stream(ws: WebSocket) -> None:
-        for _ in range(20):
-            await ws.send(b"x" * 200_000)
-
-    async def receive(ws: WebSocket) -> None:
-        for _ in range(20):
-            assert len(await ws.receive()) == 200_000
-
-    async with connected(buffer=1000) as ends:
-        async with anyio.create_task_group() as tasks:
-            for ws in ends:
-                tasks.start_soon(stream, ws)
-                tasks.start_soon(receive, ws)
-
-
-async def test_two_ends_that_close_with_full_buffers_do_not_deadlock() -> None:
-    async with connected(buffer=1000) as (client, server):
-        await client.send("x" * 100_000)
-        await server.send("x" * 100_000)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(client.aclose)
-            tasks.start_soon(server.aclose)
-        with pytest.raises(ConnectionClosedOK):
-            await client.receive()

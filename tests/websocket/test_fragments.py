@@ -180,22 +180,6 @@ async def test_what_the_iterable_raises_before_the_first_fragment_harms_nothing(
         assert await server.receive() == "fine"
 
 
-@pytest.mark.parametrize("sent", [0, 1, 2])
-async def test_cancelled_between_fragments_it_fails_the_connection(sent: int) -> None:
-    source = Source("one", "two", "three")
-    async with connected() as (client, server):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(client.send, source)
-            source.give(sent)
-            await settle()
-            tasks.cancel_scope.cancel()
-        if sent:
-            await expect_cut_short(client, server)
-        else:
-            await client.send("fine")
-            assert await server.receive() == "fine"
-
-
 async def test_whoever_waits_behind_a_message_that_failed_is_told() -> None:
     source = Source("one", LookupError())
     ended: list[str] = []
@@ -305,20 +289,6 @@ async def test_leaving_before_the_first_fragment_discards_nothing() -> None:
         async with ws.receive_fragments():
             pass
         assert await ws.receive() == "12"
-
-
-async def test_a_cancelled_wait_for_a_fragment_loses_nothing() -> None:
-    received: list[str | bytes] = []
-    async with server_and_peer() as (ws, peer):
-        async with ws.receive_fragments() as parts:
-            for number in range(10):
-                await peer.send((more if number else text)(str(number), fin=number == 9))
-                for _ in range(3):
-                    with anyio.CancelScope() as scope:
-                        scope.cancel()
-                        received.append(await anext(parts))
-                received.append(await anext(parts))
-    assert received == [str(number) for number in range(10)]
 
 
 async def test_receiving_is_taken_over_while_the_block_lasts() -> None:

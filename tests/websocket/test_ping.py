@@ -9,7 +9,7 @@ import pytest
 
 from anyio_ws import ConnectionClosedError, WebSocket
 
-from ..sansio.helpers import PING, PONG, ping, pong, text
+from ..sansio.helpers import PING, PONG, ping, pong
 from .helpers import connected, server_and_peer, settle
 
 
@@ -152,30 +152,3 @@ async def test_a_ping_is_answered_while_a_message_waits_to_be_received() -> None
         await client.send("unread")
         assert await client.ping() > 0
         assert await server.receive() == "unread"
-
-
-async def test_the_pong_of_a_peer_whose_messages_wait_is_read_in_its_turn() -> None:
-    async with server_and_peer(max_queue=1) as (ws, peer):
-        latencies: list[float] = []
-
-        async def measure() -> None:
-            latencies.append(await ws.ping(b"slow"))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(measure)
-            await peer.receive()
-            await peer.send(text("1"), text("2"), text("3"), pong(b"slow"))
-            await settle()
-            assert not latencies, "nobody receives"
-            assert [await ws.receive() for _ in range(3)] == ["1", "2", "3"]
-        assert len(latencies) == 1
-
-
-async def test_a_peer_that_floods_pings_and_does_not_read_costs_nothing() -> None:
-    async with server_and_peer(buffer=1000) as (ws, peer):
-        ws.send_nowait("x" * 100_000)
-        for number in range(300):
-            with anyio.move_on_after(5):
-                await peer.send(ping(b"%d" % number * 20))
-        await settle()
-        assert ws.buffered_amount < 101_000

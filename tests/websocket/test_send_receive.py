@@ -1,4 +1,4 @@
-"""Messages: sent, received, iterated over, without waiting, cancelled."""
+"""Messages: sent, received, iterated over, without waiting."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from anyio_ws import ConnectionClosedError, ConnectionClosedOK, WebSocket, accept_websocket
 from anyio_ws.sansio import Close
-from anyio_ws.testing import ScriptedPeer, cancel_sweep, memory_stream_pair
+from anyio_ws.testing import memory_stream_pair
 
 from ..sansio.helpers import BINARY, CLOSE, CONT, binary, close, more, ping, pong, text
 from .helpers import REQUEST, connected, server_and_peer, settle
@@ -162,31 +162,6 @@ async def test_send_nowait_on_a_closed_connection_says_so() -> None:
             ws.send_nowait("too late")
 
 
-# -- one receiver at a time
-
-
-async def test_a_second_receive_is_refused_and_does_not_disturb_the_first() -> None:
-    async with server_and_peer() as (ws, peer):
-        received: list[str | bytes] = []
-
-        async def receive() -> None:
-            received.append(await ws.receive())
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(receive)
-            await settle()
-            with pytest.raises(anyio.BusyResourceError):
-                await ws.receive()
-            with pytest.raises(anyio.BusyResourceError):
-                ws.receive_nowait()
-            with pytest.raises(anyio.BusyResourceError):
-                ws.attach_reader(lambda: None)
-            await peer.send(text("for the first"))
-        assert received == ["for the first"]
-        await peer.send(text("free again"))
-        assert await ws.receive() == "free again"
-
-
 # -- what came before a failure
 
 
@@ -230,57 +205,6 @@ async def test_what_came_before_the_connection_broke_is_delivered(end: str) -> N
         assert await ws.receive() == "two"
         with pytest.raises(ConnectionClosedError):
             await ws.receive()
-
-
-# -- cancelled
-
-
-async def test_a_cancelled_receive_loses_nothing() -> None:
-    for attempt in cancel_sweep():
-        async with server_and_peer() as (ws, peer):
-            await peer.send(text("whole"), text("in ", fin=False), ping(b"!"))
-            received = [await attempt.run(ws.receive())]
-            if attempt.cancelled:
-                received = [await ws.receive()]
-            with anyio.move_on_after(0):
-                await ws.receive()
-            await peer.send(more("parts", fin=True))
-            received.append(await ws.receive())
-            assert received == ["whole", "in parts"], attempt
-
-
-async def test_a_receive_cancelled_as_its_message_arrives_loses_nothing() -> None:
-    for attempt in cancel_sweep():
-        async with server_and_peer() as (ws, peer):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(peer.send, text("now"))
-                message = await attempt.run(ws.receive())
-                if attempt.cancelled:
-                    message = await ws.receive()
-                assert message == "now", attempt
-
-
-async def receive_payloads(peer: ScriptedPeer, payloads: list[bytes]) -> None:
-    while True:
-        payloads.append((await peer.receive()).payload)
-
-
-async def test_a_cancelled_send_is_not_sent_and_one_that_returned_is() -> None:
-    swept = b"swept" * 20
-    for attempt in cancel_sweep():
-        async with server_and_peer(buffer=200, write_limit=100) as (ws, peer):
-            fill(ws, b"before")
-            arrived: list[bytes] = []
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(receive_payloads, peer, arrived)
-                await attempt.run(ws.send(swept))
-                await ws.send(b"after")
-                await ws.flush()
-                await settle()
-                tasks.cancel_scope.cancel()
-            assert arrived.count(swept) == (0 if attempt.cancelled else 1), attempt
-            assert arrived[-1] == b"after", attempt
-            assert set(arrived) <= {b"before", swept, b"after"}, attempt
 
 
 # -- long messages

@@ -1,10 +1,11 @@
-"""`open_server` and `serve_websocket`: starting, serving, refusing, shutting down."""
+"""`open_server` and `serve_websocket`: starting, serving, shutting down.
+
+Handlers that raise and clients that misbehave: ``tests/promises/test_p5_one_bad_client.py``.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 
 import anyio
@@ -15,7 +16,6 @@ from anyio_ws import (
     ConnectError,
     ConnectionClosed,
     ConnectionClosedError,
-    InvalidStatus,
     ProtocolError,
     ServerConfig,
     WebSocket,
@@ -156,53 +156,6 @@ async def test_many_clients_are_served_at_once() -> None:
                 tasks.start_soon(check_echo, server)
 
 
-# -- handlers that raise
-
-
-@asynccontextmanager
-async def server_whose_handler_raises(*errors: BaseException) -> AsyncIterator[WebSocketServer]:
-    left = list(errors)
-
-    async def handler(ws: WebSocket) -> None:
-        await ws.receive()
-        if left:
-            raise left.pop(0)
-
-    async with open_server(handler, "127.0.0.1", 0) as server:
-        yield server
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        ValueError("secret"),
-        ExceptionGroup("secret", [ValueError("secret"), KeyError("secret")]),
-        TimeoutError("secret"),
-        ProtocolError("secret"),
-        anyio.BrokenResourceError("secret"),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-async def test_a_handler_that_raises_closes_its_connection_with_1011_and_is_logged_once(
-    error: Exception, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with server_whose_handler_raises(error) as server:
-        async with open_websocket(server.url) as bystander:
-            async with open_websocket(server.url) as ws:
-                await ws.send("go")
-                with pytest.raises(ConnectionClosedError) as caught:
-                    await ws.receive()
-            assert caught.value.rcvd is not None
-            assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1011, "")
-            await bystander.send("go")
-            assert [message async for message in bystander] == []
-            assert bystander.close_code == 1000
-    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert record.name == "anyio_ws.server"
-    assert record.exc_info is not None
-    assert record.exc_info[1] is error
-
-
 async def test_the_logger_can_be_given(caplog: pytest.LogCaptureFixture) -> None:
     async def fail(ws: WebSocket) -> None:
         raise ValueError
@@ -213,118 +166,6 @@ async def test_the_logger_can_be_given(caplog: pytest.LogCaptureFixture) -> None
             with pytest.raises(ConnectionClosedError):
                 await ws.receive()
     assert {record.name for record in caplog.records} == {"mine"}
-
-
-@pytest.mark.parametrize("tasks_of", ["one", "several"])
-async def test_the_end_of_its_own_connection_is_no_error_of_a_handler(
-    tasks_of: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    ended: list[Exception] = []
-
-    async def receive_twice(ws: WebSocket) -> None:
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(ws.ping)
-                tasks.start_soon(ws.wait_closed)
-                await ws.receive()
-                await ws.receive()
-        except Exception as exc:
-            ended.append(exc)
-            if tasks_of == "one":
-                await ws.receive()
-            raise
-
-    async with open_server(receive_twice, "127.0.0.1", 0) as server:
-        async with open_websocket(server.url) as ws:
-            await ws.send("only one")
-    assert len(ended) == 1
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
-
-
-async def test_the_end_of_another_connection_is_an_error_of_the_handler(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async with open_server(echo, "127.0.0.1", 0) as other:
-
-        async def forward(ws: WebSocket) -> None:
-            async with open_websocket(other.url) as upstream:
-                await upstream.aclose()
-                await upstream.receive()
-
-        async with open_server(forward, "127.0.0.1", 0) as server:
-            async with open_websocket(server.url) as ws:
-                with pytest.raises(ConnectionClosedError, match="1011"):
-                    await ws.receive()
-    assert "connection handler failed" in caplog.text
-
-
-# -- bad clients
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"\x00" * 1000,
-        REQUEST[:40],
-        REQUEST[:-2],
-        REQUEST + b"\xff" * 500,
-        REQUEST.replace(b"GET", b"POST"),
-        b"A" * 100_000,
-    ],
-    ids=lambda data: repr(data[:12]),
-)
-async def test_garbage_and_clients_that_leave_do_not_harm_the_server(
-    data: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with open_server(echo, "127.0.0.1", 0, close_timeout=1) as server:
-        async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
-            try:
-                await stream.send(data or b"x")
-            except anyio.BrokenResourceError:
-                pass  # refused before it had everything
-        await check_echo(server)
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
-
-
-async def test_a_client_that_resets_does_not_harm_the_server(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async with open_server(echo, "127.0.0.1", 0) as server:
-        async with open_websocket(server.url) as ws:
-            await ws.send("hello")
-            await anyio.aclose_forcefully(ws)
-        await check_echo(server)
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
-
-
-@pytest.mark.usefixtures("virtual_time")
-@pytest.mark.parametrize("data", [b"", REQUEST[:50]], ids=["silent", "half a request"])
-async def test_a_client_that_does_not_send_its_request_is_dropped_after_open_timeout(
-    data: bytes,
-) -> None:
-    async with open_server(echo, "127.0.0.1", 0, open_timeout=7) as server:
-        async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
-            start = anyio.current_time()
-            if data:
-                await stream.send(data)
-            with pytest.raises(anyio.EndOfStream):
-                await stream.receive()
-            assert anyio.current_time() - start == pytest.approx(7)
-        await check_echo(server)
-
-
-async def test_a_bad_client_is_one_quiet_line(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    async with open_server(echo, "127.0.0.1", 0) as server:
-        with pytest.raises(InvalidStatus):
-            async with open_websocket(server.url, origin="https://evil.example"):
-                pass
-    (record,) = [record for record in caplog.records if record.name == "anyio_ws.server"]
-    assert record.levelno == logging.INFO
-    assert "evil.example" in record.getMessage()
-    assert record.exc_info is None
 
 
 # -- shutting down

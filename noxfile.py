@@ -19,6 +19,17 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *session.posargs)
 
 
+@nox.session
+def promises(session: nox.Session) -> None:
+    """Test what users are promised: nox -s promises -- --repeat 20 runs each test 20 times, in random order.
+
+    Who else keeps the promises is measured by benchmarks/promises.py.
+    """
+    session.install("-e", ".[test]")
+    options = ["--count" if option == "--repeat" else option for option in session.posargs]
+    session.run("python", "-m", "pytest", "tests/promises", *options)
+
+
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest versions that we say we work with."""
@@ -62,6 +73,6 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure: nox -s bench -- --quick; see benchmarks/README.md."""
+    """Measure speed: nox -s bench -- --quick; see benchmarks/README.md, also for benchmarks/promises.py."""
     session.install("-e", ".[bench]")
     session.run("python", "benchmarks/echo.py", *session.posargs)

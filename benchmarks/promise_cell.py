@@ -1,0 +1,43 @@
+"""Run one part of a promise with one library: ``python benchmarks/promise_cell.py PART LIBRARY``.
+
+Prints what was found as JSON. `benchmarks/promises.py` runs it, and ends it if it doesn't end.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import traceback
+from typing import NoReturn
+
+import promise_errors
+import promise_limits
+import promise_streams
+from promise_parts import PARTS, finish
+from promise_peers import DRIVERS
+
+__all__ = ["PARTS", "main"]
+
+MODULES = (promise_errors, promise_streams, promise_limits)  # their import registers the parts
+MEMORY = 3 * 2**30
+
+
+def main(part_id: str, name: str) -> NoReturn:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    (part,) = [part for part in PARTS if part.id == part_id]
+    driver = DRIVERS[name]
+
+    async def run() -> None:
+        finish(await part.scenario(driver))
+
+    try:
+        driver.backend.run(run)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

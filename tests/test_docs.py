@@ -19,11 +19,21 @@ PRINTS = {
     "failing_handler": "closed with 1011\n12.5\n",
     "fan_in": "spread 0.5\n",
     "forever": "serving\nended by SIGTERM\n",
+    "give_up_sending": "given up: True\nas many as were sent: True\n",
+    "handler_errors": "client: received 1011 (internal error); then sent 1011 (internal error)\n"
+    "12.5\n"
+    "failed: ['/1: division by zero']\n"
+    "client: received 1011 (internal error); then sent 1011 (internal error)\n"
+    "the server ended: division by zero\n",
     "listeners": "over TCP\nhere\n",
     "listen": "you said 'hello'\nb'and this is binary'\n",
+    "only_send": "tick\nthe client has left\n",
     "own_io": "TEXT b'hello'\nCLOSE b'\\x03\\xe8that is all'\nCLOSED 1000 that is all\n",
+    "poll": "in three parts\n",
     "task_group": "HELLO\n",
     "unix_socket": "hello\n",
+    "your_exception": "out of range: 999\ncancelled: True\n"
+    "and the block goes on\nleft without an error\n",
 }
 
 

@@ -176,7 +176,9 @@ def test_tls_is_started_on_a_trio_stream(
     trio.run(main)
 
 
-@pytest.mark.parametrize("stream", [object(), "x", (1, 2), (1,)], ids=repr)
+@pytest.mark.parametrize(
+    "stream", [object(), "x", (1, 2), (1,)], ids=["object", "str", "pair", "single"]
+)
 async def test_what_is_no_stream_is_refused(stream: object) -> None:
     with pytest.raises(TypeError, match="byte stream"):
         async with open_websocket(URL, stream=stream):  # type: ignore[arg-type]  # the point

@@ -19,6 +19,7 @@ from .errors import Call
 from .events import Binary, Closed, Event, Ping, Pong, Text
 from .exceptions import ConnectionClosed
 from .sansio import Close, CloseCode, Frame, Opcode
+from .transports.interrupts import apply_to_trio, keep_interrupts_out
 
 __all__ = ["Discarding", "Events", "Fragments", "MessageReader", "take_nowait", "wait_for_message"]
 
@@ -169,6 +170,7 @@ class Events:
 
     async def __aenter__(self) -> ObjectReceiveStream[Event]:
         self._connection.claim(self)
+        apply_to_trio()
         self._connection.recording = True
         send, self._stream = anyio.create_memory_object_stream[Event]()
         self._group = anyio.create_task_group()
@@ -192,6 +194,7 @@ class Events:
             self._connection.stop_recording()
             self._connection.disclaim(self)
 
+    @keep_interrupts_out
     async def _move(self, stream: MemoryObjectSendStream[Event]) -> None:
         connection = self._connection
         with stream:

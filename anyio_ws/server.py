@@ -18,7 +18,7 @@ from .connection import Connection
 from .contexts import exit_group
 from .exceptions import ConnectionClosed, InvalidHandshake
 from .opening import ConnectionContext, check_handshake, handshake_message
-from .options import ServerConfig, ServerOptions, check_async, server_config
+from .options import HandlerErrorHook, ServerConfig, ServerOptions, check_async, server_config
 from .sansio import CloseCode, Request, Response, ServerProtocol
 from .sansio.frames import check_close
 from .sansio.headers import build_host
@@ -26,6 +26,7 @@ from .sansio.protocol import LoggerLike
 from .sansio.uri import same_origin
 from .transports.base import text_of
 from .transports.dial import Connectable, SocketAddress, over
+from .transports.interrupts import apply_to_trio, keep_interrupts_out, let_interrupts_in
 from .transports.listen import AnyListener, ListeningSocket, listen_tcp, listen_unix, take_over
 from .transports.sockets import peer_address
 from .transports.tls import TLSEngine, secured
@@ -222,6 +223,7 @@ class WebSocketServer:
 
     async def serve(self, task_status: TaskStatus[WebSocketServer]) -> None:
         """Accept and serve connections; not for users."""
+        apply_to_trio()
         self._tasks = anyio.create_task_group()
         leaving: BaseException | None = None
         try:
@@ -254,6 +256,7 @@ class WebSocketServer:
             self._is_exhausted = True
             self._logger.warning("can't accept connections for now: %s", exc)
 
+    @keep_interrupts_out
     async def _serve_connection(self, sock: socket.socket) -> None:
         """One connection, from its socket to its end. No `Exception` leaves it."""
         opening = _AcceptWebSocket(sock, self._config)
@@ -297,10 +300,15 @@ class WebSocketServer:
         self._logger.error("connection handler failed, client %s", peer, exc_info=exc)
         if callable(react):
             try:
-                await react(ws, exc)
+                await self._react(react, ws, exc)
             except Exception as error:
                 self._logger.error("on_handler_error failed, client %s", peer, exc_info=error)
 
+    @let_interrupts_in
+    async def _react(self, react: HandlerErrorHook, ws: WebSocket, exc: Exception) -> None:
+        await react(ws, exc)
+
+    @let_interrupts_in
     async def _handle(self, opening: ConnectionContext, ws: WebSocket) -> None:
         try:
             await self._handler(ws)
@@ -429,6 +437,7 @@ class _OpenServer:
             raise
         return self._server
 
+    @keep_interrupts_out
     async def _serve(self, *, task_status: TaskStatus[WebSocketServer]) -> None:
         assert self._group is not None
         assert self._server is not None

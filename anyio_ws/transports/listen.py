@@ -19,6 +19,7 @@ from anyio.abc import SocketAttribute, SocketListener, SocketStream
 from anyio.lowlevel import checkpoint
 from anyio.streams.stapled import MultiListener
 
+from .interrupts import keep_interrupts_out
 from .sockets import check_port, socket_address
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class ListeningSocket:
         """``(host, port)``, or the path of a Unix socket."""
         self._file = _file_id(self.address) if owns_file else None
 
+    @keep_interrupts_out
     async def accept(
         self, serve: Callable[[socket.socket], object], exhausted: Callable[[OSError], object]
     ) -> None:

@@ -15,11 +15,9 @@ sees to the alarm. How it ends:
 from __future__ import annotations
 
 import math
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, cast
 
 import anyio
@@ -29,6 +27,7 @@ from anyio.streams.stapled import StapledByteStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from .base import Sink, TypedAttributes
+from .interrupts import apply_to_trio, keep_interrupts_out
 from .sockets import CHUNK, always, socket_attributes
 
 if TYPE_CHECKING:
@@ -63,8 +62,7 @@ class StreamTransport:
     has_to_run = True
 
     def __init__(self, stream: AnyByteStream) -> None:
-        if "trio" in sys.modules:
-            self._keep_interrupts_out()
+        apply_to_trio()
         joined = join(stream)
         self._stream = (
             _TrioStream(joined) if _is_trio(joined) else _AnyIOStream(cast(ByteStream, joined))
@@ -88,15 +86,6 @@ class StreamTransport:
         self._linger_left = LINGER
         self._over = False  # aborted, or all over
         self._cause: Exception | None = None
-
-    @staticmethod
-    @cache
-    def _keep_interrupts_out() -> None:
-        """Have trio raise a KeyboardInterrupt in the program's main task, and not in the tasks in here."""
-        import trio
-
-        for task in (StreamTransport.run, StreamTransport._write_all, StreamTransport._watch_clock):
-            trio.lowlevel.enable_ki_protection(task)
 
     @property
     def unsent(self) -> int:
@@ -154,6 +143,7 @@ class StreamTransport:
             self._cause = None  # what it was aborted for came later
         self._scope.cancel()
 
+    @keep_interrupts_out
     async def run(self) -> None:
         assert self._sink is not None, "start() wasn't called"
         try:
@@ -177,6 +167,7 @@ class StreamTransport:
                 self._unsent = 0
                 self._sink.connection_lost(self._cause)
 
+    @keep_interrupts_out
     async def _watch_clock(self, sink: Sink) -> None:
         while True:
             self._alarm_changed = anyio.Event()
@@ -229,6 +220,7 @@ class StreamTransport:
         while self._paused:
             await self._resumed.wait()
 
+    @keep_interrupts_out
     async def _write_all(self) -> None:
         try:
             while not (self._eof_wanted and not self._output):

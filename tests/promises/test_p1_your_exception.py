@@ -18,9 +18,12 @@ from anyio_ws import (
     WebSocket,
     WebSocketServer,
     mux,
+    open_server,
     open_websocket,
+    receiving,
     serve_websocket,
 )
+from anyio_ws import server as server_module
 from anyio_ws.connection import Connection
 from anyio_ws.sansio import Side
 from anyio_ws.transports.dial import Connectable
@@ -402,7 +405,7 @@ def test_ctrl_c_while_a_task_of_ours_runs_comes_out_in_the_main_task(
             if link.kind == "streams":  # a pair: no socket is found below
                 tcp = await anyio.connect_tcp("127.0.0.1", server.port)
                 stream = (tcp, tcp)
-            async with link.connecting(server, stream, ping_interval=0.01) as ws:
+            async with link.connecting(server, stream, max_size=None, ping_interval=0.01) as ws:
                 interrupting.append(True)
                 try:
                     await ws.send(bytes(2**23))
@@ -413,3 +416,53 @@ def test_ctrl_c_while_a_task_of_ours_runs_comes_out_in_the_main_task(
     with pytest.raises(KeyboardInterrupt):
         anyio.run(main, **BACKENDS[backend])
     assert ended == ["OPEN"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("owner", "function"),
+    [
+        (WebSocketServer, "_accepted"),
+        (server_module, "check_handshake"),
+        (receiving, "_as_event"),
+    ],
+    ids=["accepting", "handshake", "events"],
+)
+def test_ctrl_c_in_other_tasks_of_ours_comes_out_in_the_main_task_too(
+    backend: str, owner: object, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = getattr(owner, function)
+    ended: list[str] = []
+
+    def interrupted(*args: Any) -> object:
+        signal.raise_signal(signal.SIGINT)
+        return original(*args)
+
+    monkeypatch.setattr(owner, function, interrupted)
+
+    async def main() -> None:
+        async with open_server(echo, "127.0.0.1", 0) as server:
+            try:
+                async with open_websocket(server.url) as ws, ws.events() as events:
+                    await ws.send("hello")
+                    await events.receive()
+                    await anyio.sleep_forever()
+            finally:
+                ended.append("block")
+
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(main, **BACKENDS[backend])
+    assert ended == ["block"]
+
+
+def test_ctrl_c_in_an_endless_loop_of_a_handler_ends_it_on_trio() -> None:
+    async def handler(ws: WebSocket) -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the interrupt came later")
+
+    async def main() -> None:
+        async with open_server(handler, "127.0.0.1", 0) as server, open_websocket(server.url):
+            await anyio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(main, backend="trio")

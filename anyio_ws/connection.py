@@ -67,6 +67,7 @@ class Connection:
         "closed_here",
         "config",
         "discarding",
+        "given_up",
         "inbox",
         "latency",
         "lost",
@@ -112,6 +113,7 @@ class Connection:
         self.lost = False
         """Whether the transport is done."""
         self.lost_cause: Exception | None = None
+        self.given_up = False  # by the keepalive, which has logged why
         self._handshake: Request | Response | None = None
         self._leaving: deque[Ping] = deque()  # pings in the outbox
         self._unawaited: bytes | None = None
@@ -430,6 +432,7 @@ class Connection:
         peer = self.transport.extra_attributes.get(SocketAttribute.remote_address, lambda: None)()
         protocol.logger.warning("connection failed, %s, peer %s", why, peer)
         self.lost_cause = TimeoutError(why)
+        self.given_up = True
         protocol.fail(CloseCode.INTERNAL_ERROR, reason)
         self._after_input()
         self.transport.abort()

@@ -112,9 +112,14 @@ class ConnectionContext(ABC):
 
     @property
     def break_exc(self) -> ConnectionClosed | None:
-        """Why the connection ended without a Close frame of the peer, if that is how it ended."""
+        """Why the connection ended without a Close frame of the peer, if that is how it ended.
+
+        None also where the keepalive has logged it already.
+        """
         connection = self._connection
-        if connection is None or not connection.input_over or connection.protocol.close_rcvd:
+        if connection is None or connection.given_up:
+            return None
+        if not connection.input_over or connection.protocol.close_rcvd:
             return None
         return connection.closed(Call.RECEIVE)
 

@@ -11,13 +11,18 @@ import anyio.abc
 import pytest
 
 from anyio_ws import ConnectionClosedError, ConnectionClosedOK, WebSocket
-from anyio_ws.sansio import Opcode, State
+from anyio_ws.sansio import Opcode, Side, State
 from anyio_ws.testing import RawFrame, ScriptedPeer
 
 from ..websocket.helpers import settle
 from .links import Link
 
 virtual = pytest.mark.usefixtures("virtual_time")
+
+
+async def receive_all(ws: WebSocket) -> None:
+    async for _ in ws:
+        pass
 
 
 def text(payload: str) -> RawFrame:
@@ -96,6 +101,19 @@ class TestADeadPeer:
         assert record.levelno == logging.WARNING
         assert "no answer to a ping within 20 seconds" in record.getMessage()
         assert record.exc_info is None
+
+    async def test_costs_a_server_one_line(
+        self, link: Link, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.INFO):
+            async with link.serving(receive_all, ping_interval=10, ping_timeout=5) as server:
+                async with await anyio.connect_tcp("127.0.0.1", server.port) as tcp:
+                    peer = ScriptedPeer(await link.secured_client(tcp), Side.CLIENT)
+                    await peer.connect("/feed")
+                    await anyio.sleep(60)
+                    assert not server.connections
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
 
     async def test_what_had_arrived_is_delivered_before_the_error(self, link: Link) -> None:
         async with link.client_and_peer(ping_interval=10, ping_timeout=5) as (ws, peer):

@@ -21,7 +21,14 @@ from .exceptions import (
     WebSocketError,
 )
 from .mux import Mux, mux
-from .options import ClientConfig, ClientOptions, ServerConfig, ServerOptions
+from .options import (
+    ClientConfig,
+    ClientOptions,
+    HandlerErrorHook,
+    OnHandlerError,
+    ServerConfig,
+    ServerOptions,
+)
 from .sansio import Close, CloseCode, Headers, Request, Response, State
 from .server import WebSocketServer, accept_websocket, open_server, serve_websocket
 from .websocket import Fragments, MessageReader, WebSocket
@@ -36,6 +43,7 @@ __all__ = [
     "ConnectionClosedError",
     "ConnectionClosedOK",
     "Fragments",
+    "HandlerErrorHook",
     "Headers",
     "InvalidHandshake",
     "InvalidHeader",
@@ -46,6 +54,7 @@ __all__ = [
     "MessageReader",
     "Mux",
     "NegotiationError",
+    "OnHandlerError",
     "ProtocolError",
     "ProtocolViolation",
     "ProxyError",

@@ -27,7 +27,7 @@ def promises(session: nox.Session) -> None:
     """
     session.install("-e", ".[test]")
     options = ["--count" if option == "--repeat" else option for option in session.posargs]
-    session.run("python", "-m", "pytest", "tests/promises", *options)
+    session.run("python", "-m", "pytest", "-n", "auto", "tests/promises", *options)
 
 
 @nox.session(python=PYTHONS[0])

@@ -13,7 +13,16 @@ from .connection import Connection
 from .errors import connect_error
 from .opening import ConnectionContext, check_handshake, handshake_message
 from .options import ClientConfig, ClientOptions, client_config
-from .sansio import ClientProtocol, Headers, Response, WebSocketURI, parse_uri
+from .sansio import (
+    ClientExtensionFactory,
+    ClientPerMessageDeflateFactory,
+    ClientProtocol,
+    Headers,
+    PerMessageDeflate,
+    Response,
+    WebSocketURI,
+    parse_uri,
+)
 from .transports.base import Transport
 from .transports.dial import Connectable, dial, dial_unix, over
 from .transports.tls import TLSEngine, secured
@@ -96,6 +105,13 @@ def _default_context() -> ssl.SSLContext:
     return context
 
 
+def _extensions(config: ClientConfig) -> list[ClientExtensionFactory]:
+    extensions = list(config.extensions or ())
+    if config.compression and not any(one.name == PerMessageDeflate.name for one in extensions):
+        extensions.append(ClientPerMessageDeflateFactory())
+    return extensions
+
+
 class _OpenWebSocket(ConnectionContext):
     def __init__(
         self,
@@ -113,7 +129,7 @@ class _OpenWebSocket(ConnectionContext):
         self._protocol = ClientProtocol(
             uri,
             origin=config.origin,
-            extensions=config.extensions,
+            extensions=_extensions(config),
             subprotocols=config.subprotocols,
             max_size=config.max_size,
             logger=config.logger,

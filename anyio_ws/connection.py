@@ -267,12 +267,14 @@ class Connection:
 
     # Output.
 
-    def commit(self, opcode: Opcode, data: bytes, *, fin: bool = True) -> None:
+    def commit(
+        self, opcode: Opcode, data: bytes, *, fin: bool = True, compress: bool = True
+    ) -> None:
         """Frame *data* and take it over for sending, all or nothing."""
         if opcode is Opcode.TEXT:
-            self.protocol.send_text(data, fin)
+            self.protocol.send_text(data, fin, compress=compress)
         elif opcode is Opcode.BINARY:
-            self.protocol.send_binary(data, fin)
+            self.protocol.send_binary(data, fin, compress=compress)
         else:
             self.protocol.send_continuation(data, fin)
         self.flush_protocol()

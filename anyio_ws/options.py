@@ -67,6 +67,7 @@ class CommonOptions(TypedDict, total=False):
     write_limit: int
     logger: logging.Logger | logging.LoggerAdapter[logging.Logger] | None
     ssl: ssl_module.SSLContext | None
+    compression: Literal["deflate"] | None
 
 
 class ClientOptions(CommonOptions, total=False):
@@ -123,6 +124,9 @@ class CommonConfig:
     """Instead of ``anyio_ws.client`` or ``anyio_ws.server``."""
     ssl: ssl_module.SSLContext | None = None
     """For TLS. A client uses a default context where none is given."""
+    compression: Literal["deflate"] | None = "deflate"
+    """Offer, or accept, permessage-deflate (RFC 7692) with settings that cost little memory; for others put
+    a factory of your own into ``extensions``. None: no compression."""
 
     def __post_init__(self) -> None:
         for name in ("open_timeout", "close_timeout"):
@@ -143,6 +147,9 @@ class CommonConfig:
             raise TypeError(
                 f"subprotocols must be a sequence of strings, not {self.subprotocols!r}"
             )
+        compression: object = self.compression
+        if compression not in (None, "deflate"):
+            raise ValueError(f'compression must be None or "deflate", not {compression!r}')
         context: object = getattr(self, "ssl")  # noqa: B009  # not what the annotation promises
         if context is not None and not isinstance(context, ssl_module.SSLContext):
             raise TypeError(f"ssl must be None or an ssl.SSLContext, not {context!r}")

@@ -19,7 +19,15 @@ from .contexts import exit_group
 from .exceptions import ConnectionClosed, InvalidHandshake
 from .opening import ConnectionContext, check_handshake, handshake_message
 from .options import HandlerErrorHook, ServerConfig, ServerOptions, check_async, server_config
-from .sansio import CloseCode, Request, Response, ServerProtocol
+from .sansio import (
+    CloseCode,
+    PerMessageDeflate,
+    Request,
+    Response,
+    ServerExtensionFactory,
+    ServerPerMessageDeflateFactory,
+    ServerProtocol,
+)
 from .sansio.frames import check_close
 from .sansio.headers import build_host
 from .sansio.protocol import LoggerLike
@@ -63,6 +71,13 @@ def accept_websocket(
     return _AcceptWebSocket(stream, server_config(config, options))
 
 
+def _extensions(config: ServerConfig) -> list[ServerExtensionFactory]:
+    extensions = list(config.extensions or ())
+    if config.compression and not any(one.name == PerMessageDeflate.name for one in extensions):
+        extensions.append(ServerPerMessageDeflateFactory())
+    return extensions
+
+
 class _AcceptWebSocket(ConnectionContext):
     def __init__(self, stream: Connectable, config: ServerConfig) -> None:
         super().__init__(config)
@@ -73,7 +88,7 @@ class _AcceptWebSocket(ConnectionContext):
         config = self._config
         protocol = ServerProtocol(
             origins=config.origins,
-            extensions=config.extensions,
+            extensions=_extensions(config),
             subprotocols=config.subprotocols,
             select_subprotocol=config.select_subprotocol,
             max_size=config.max_size,

@@ -234,7 +234,7 @@ class WebSocket(ObjectStream[str | bytes]):
 
     # Sending.
 
-    async def send(self, item: Sendable) -> None:
+    async def send(self, item: Sendable, *, compress: bool = True) -> None:
         """Send a message: `str` as text, bytes-like as binary.
 
         Waits, in order of arrival, while more than ``write_limit`` bytes haven't left. When it returns the
@@ -246,6 +246,8 @@ class WebSocket(ObjectStream[str | bytes]):
         meanwhile. If it is cancelled, raises, or gives a fragment of another type, after the first
         fragment was sent, the message can't be completed: the connection is failed with 1011.
 
+        :param compress: whether to compress it, if compression was negotiated: False for what is compressed
+            already, or holds secrets next to what an attacker chooses
         :raises TypeError: *item* is none of these (a mapping isn't either); or fragments of mixed types
         :raises ConnectionClosed: the connection is closed
         """
@@ -253,13 +255,13 @@ class WebSocket(ObjectStream[str | bytes]):
         if isinstance(item, str | bytes | bytearray | memoryview):
             opcode, data = _encode(item)
             await self._connection.turnstile.pass_through()
-            self._commit(opcode, data)
+            self._commit(opcode, data, compress=compress)
         elif isinstance(item, Mapping):
             raise TypeError("a mapping can't be sent; send its keys() or values(), or serialize it")
         else:
-            await self._send_fragments(_as_async(item))
+            await self._send_fragments(_as_async(item), compress)
 
-    def send_nowait(self, item: str | BytesLike) -> None:
+    def send_nowait(self, item: str | BytesLike, *, compress: bool = True) -> None:
         """Send a message if that doesn't take waiting; see `send`.
 
         :raises anyio.WouldBlock: more than ``write_limit`` bytes haven't left, or others wait to send
@@ -269,7 +271,7 @@ class WebSocket(ObjectStream[str | bytes]):
         opcode, data = _encode(item)
         if not self._connection.turnstile.open:
             raise anyio.WouldBlock
-        self._commit(opcode, data)
+        self._commit(opcode, data, compress=compress)
 
     async def flush(self) -> None:
         """Wait until everything that was sent has been taken by the kernel, or the stream below.
@@ -423,19 +425,22 @@ class WebSocket(ObjectStream[str | bytes]):
 
     # Inside.
 
-    def _commit(self, opcode: Opcode, data: bytes, *, fin: bool = True) -> None:
+    def _commit(
+        self, opcode: Opcode, data: bytes, *, fin: bool = True, compress: bool = True
+    ) -> None:
         """Commit a message or a fragment of one, cut into frames if it is very long."""
         connection = self._connection
         size = len(data)
         if size <= MAX_FRAME:
-            connection.commit(opcode, data, fin=fin)
+            connection.commit(opcode, data, fin=fin, compress=compress)
             return
         for start in range(0, size, MAX_FRAME):
             end = start + MAX_FRAME
-            connection.commit(opcode, data[start:end], fin=fin and end >= size)
+            last = fin and end >= size
+            connection.commit(opcode, data[start:end], fin=last, compress=compress)
             opcode = Opcode.CONT
 
-    async def _send_fragments(self, items: AsyncIterable[object]) -> None:
+    async def _send_fragments(self, items: AsyncIterable[object], compress: bool) -> None:
         connection = self._connection
         kind: Opcode | None = None
         try:
@@ -445,7 +450,7 @@ class WebSocket(ObjectStream[str | bytes]):
                     await connection.turnstile.pass_through()
                     connection.sending_fragments = True
                     kind = opcode
-                    self._commit(opcode, data, fin=False)
+                    self._commit(opcode, data, fin=False, compress=compress)
                 elif opcode is not kind:
                     raise TypeError(f"a {kind.name} message can't have a {opcode.name} fragment")
                 else:

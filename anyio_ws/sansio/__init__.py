@@ -7,7 +7,14 @@ reads a clock or touches a socket.
 from __future__ import annotations
 
 from .client import ClientProtocol
-from .extensions import ClientExtensionFactory, Extension, ServerExtensionFactory
+from .extensions import (
+    ClientExtensionFactory,
+    ClientPerMessageDeflateFactory,
+    Extension,
+    PerMessageDeflate,
+    ServerExtensionFactory,
+    ServerPerMessageDeflateFactory,
+)
 from .frames import Close, CloseCode, Frame, Opcode
 from .headers import Headers
 from .http import Request, Response
@@ -20,6 +27,7 @@ from .uri import WebSocketURI, parse_uri
 __all__ = [
     "SEND_EOF",
     "ClientExtensionFactory",
+    "ClientPerMessageDeflateFactory",
     "ClientProtocol",
     "Close",
     "CloseCode",
@@ -30,10 +38,12 @@ __all__ = [
     "Headers",
     "Message",
     "Opcode",
+    "PerMessageDeflate",
     "Protocol",
     "Request",
     "Response",
     "ServerExtensionFactory",
+    "ServerPerMessageDeflateFactory",
     "ServerProtocol",
     "Side",
     "State",

@@ -124,10 +124,16 @@ class ClientProtocol(Protocol):
         for name, params in parse_extensions(headers.get_all("Sec-WebSocket-Extensions")):
             for factory in self.available_extensions:
                 if factory.name == name:
-                    accepted.append(factory.process_response_params(params, accepted))
+                    extension = factory.process_response_params(params, accepted)
                     break
             else:
                 raise NegotiationError(f"server chose extension {name!r}, which wasn't offered")
+            for one in accepted:
+                if one.rsv & extension.rsv:
+                    raise NegotiationError(
+                        f"server chose extensions {one.name!r} and {name!r}, which use the same bit"
+                    )
+            accepted.append(extension)
         return accepted
 
     def _accept_subprotocol(self, headers: Headers) -> str | None:

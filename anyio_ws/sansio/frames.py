@@ -7,7 +7,8 @@
 * A header is judged as soon as it is complete, before a byte of its payload is stored. What only the
   message layer can know (may this frame come now, is it too long) is asked of the `judge`.
 * The payload of an incomplete frame is unmasked as it arrives and appended to one buffer that grows
-  with what has arrived: a declared length allocates nothing.
+  with what has arrived: a declared length allocates nothing. A payload that the judge takes isn't
+  stored at all, and is handed over in parts of `PART` bytes also when it has arrived in one piece.
 
 Like every parser here: it consumes and returns a frame, raises `ProtocolViolation`, or returns None
 for "need more".
@@ -28,6 +29,8 @@ __all__ = ["BytesLike", "Close", "CloseCode", "Frame", "FrameDecoder", "Judge", 
 BytesLike = bytes | bytearray | memoryview
 
 MAX_CONTROL_PAYLOAD: Final = 125  # RFC 6455, 5.5
+
+PART: Final = 2**13
 
 _pack_16: Final = struct.Struct("!BBH").pack
 _pack_64: Final = struct.Struct("!BBQ").pack
@@ -237,10 +240,11 @@ def describe(frame: Frame) -> str:
 class Judge(Protocol):
     """What the message layer is asked while a frame arrives. All may raise `ProtocolViolation`."""
 
-    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> None:
+    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> bool:
         """A well-formed header arrived; *rsv* holds the three bits as they stand (0x70).
 
-        Asked again when the masking key is cut off by the end of a chunk.
+        Asked again when the masking key is cut off by the end of a chunk. The answer is whether a payload
+        that arrives in parts needn't be stored: `payload_arrived` takes them, and the frame has none then.
         """
         ...
 
@@ -327,7 +331,7 @@ class FrameDecoder:
             if size >= 1 << 63:
                 raise _violation("most significant bit of a 64-bit length is set")
             position += width
-        self._judge.begin_frame(opcode, fin, first & 0x70, size)
+        taken = self._judge.begin_frame(opcode, fin, first & 0x70, size)
         key = None
         if masked:
             if len(buffer) < position + 4:
@@ -336,26 +340,29 @@ class FrameDecoder:
             position += 4
         end = position + size
         rsv1, rsv2, rsv3 = first & 0x40 != 0, first & 0x20 != 0, first & 0x10 != 0
-        if end <= len(buffer):
+        if end <= len(buffer) and not (taken and size > PART):
             data = buffer[position:end]
             self._position = end
             if key is not None:
                 data = apply_mask(data, key)
             return Frame(opcode, data, fin, rsv1, rsv2, rsv3)
         self._position = position
-        self._partial = _Partial(opcode, fin, (rsv1, rsv2, rsv3), size, key, bytearray())
+        self._partial = _Partial(opcode, fin, (rsv1, rsv2, rsv3), size, key, taken, bytearray())
         return self._continue(self._partial)
 
     def _continue(self, partial: _Partial) -> Frame | None:
-        start = self._position
-        data = self._buffer[start : start + partial.size - len(partial.data)]
-        self._position = start + len(data)
-        if data:
+        end = min(self._position + partial.size - partial.arrived, len(self._buffer))
+        step = PART if partial.taken else partial.size
+        while self._position < end:
+            data = self._buffer[self._position : min(self._position + step, end)]
+            self._position += len(data)
             if partial.key is not None:
-                data = apply_mask(data, partial.key, len(partial.data))
-            partial.data += data
+                data = apply_mask(data, partial.key, partial.arrived)
+            partial.arrived += len(data)
+            if not partial.taken:
+                partial.data += data
             self._judge.payload_arrived(data)
-        if len(partial.data) < partial.size:
+        if partial.arrived < partial.size:
             return None
         self._partial = None
         return Frame(partial.opcode, bytes(partial.data), partial.fin, *partial.rsv)
@@ -370,4 +377,6 @@ class _Partial:
     rsv: tuple[bool, bool, bool]
     size: int
     key: bytes | None
+    taken: bool  # by the judge; or else it is in data
     data: bytearray
+    arrived: int = 0

@@ -17,6 +17,9 @@ from .frames import CloseCode, Frame, Opcode
 
 __all__ = ["Fragment", "MessageAssembler"]
 
+SLACK: Final = 1024
+"""Bytes that compressed data may be longer than the worst code for its content: headers of blocks."""
+
 _new_decoder: Final = codecs.getincrementaldecoder("utf-8")
 
 
@@ -25,6 +28,14 @@ class Fragment(NamedTuple):
 
     data: str | bytes
     final: bool
+
+
+class _Encoded(NamedTuple):
+    """A frame that an extension decodes while it arrives."""
+
+    extension: Extension
+    opcode: Opcode
+    rsv: int
 
 
 def _invalid_text(exc: UnicodeDecodeError) -> ProtocolViolation:
@@ -37,10 +48,12 @@ class MessageAssembler:
     """Follows the messages of one direction of one connection."""
 
     __slots__ = (
+        "_arriving",
         "_decoder",
         "_early",
         "_extensions",
         "_max_size",
+        "_message_rsv",
         "_opcode",
         "_rsv",
         "_size",
@@ -50,6 +63,7 @@ class MessageAssembler:
     def __init__(self, *, max_size: int | None, extensions: Sequence[Extension] = ()) -> None:
         self._max_size = max_size
         self._extensions = tuple(reversed(extensions))  # RFC 6455, 9.1: undone last to first
+        self._message_rsv = 0  # of the first frame of the message in progress
         self._rsv = 0
         for extension in extensions:
             self._rsv |= extension.rsv
@@ -60,9 +74,13 @@ class MessageAssembler:
             False  # is the frame that is arriving text whose bytes can be checked at once?
         )
         self._early: list[str] = []  # what was decoded of it already
+        self._arriving: _Encoded | None = (
+            None  # the frame that is arriving, if parts of it are decoded
+        )
 
-    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> None:
+    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> bool:
         """Judge a header (see `anyio_ws.sansio.frames.Judge`)."""
+        self._arriving = None
         if opcode >= 0x8:
             self._watch = False
             if rsv:
@@ -70,7 +88,7 @@ class MessageAssembler:
                     CloseCode.PROTOCOL_ERROR,
                     f"reserved bits {rsv >> 4:03b} set on {opcode.name} frame",
                 )
-            return
+            return False
         if rsv & ~self._rsv:
             raise ProtocolViolation(
                 CloseCode.PROTOCOL_ERROR, f"reserved bits {rsv >> 4:03b} set without an extension"
@@ -85,12 +103,32 @@ class MessageAssembler:
                 CloseCode.PROTOCOL_ERROR,
                 f"{opcode.name} frame inside a fragmented {self._opcode.name} message",
             )
-        self._check_size(size)
-        self._watch = not self._extensions and Opcode.TEXT in (opcode, self._opcode)
+        for extension in self._extensions:
+            extension.check_header(opcode, rsv)
+        if opcode is not Opcode.CONT:
+            self._message_rsv = rsv
+        encoders = self._encoders(rsv)
+        self._watch = not encoders and Opcode.TEXT in (opcode, self._opcode)
+        if not encoders:
+            self._check_size(size)
+            return False
+        self._check_encoded_size(size)
+        if len(encoders) > 1 or not encoders[0].in_parts:
+            return False
+        self._arriving = _Encoded(encoders[0], opcode, rsv)
+        return True
+
+    def _encoders(self, rsv: int) -> list[Extension]:
+        """Those extensions that transformed the frame which arrives with these bits."""
+        rsv |= self._message_rsv
+        return [one for one in self._extensions if not one.rsv or one.rsv & rsv]
 
     def payload_arrived(self, data: bytes) -> None:
         """Check text as it arrives, so that a bad byte fails the connection before its frame ends."""
-        if self._watch:
+        if self._arriving is not None:
+            extension, opcode, rsv = self._arriving
+            extension.decode_part(opcode, rsv, data, max_size=self._room)
+        elif self._watch:
             early = self._early
             early.append(self._decode(data, final=False))
             # A frame may come in as many parts as it has bytes, and a str is never small: join equals,
@@ -127,6 +165,18 @@ class MessageAssembler:
             raise ProtocolViolation(
                 CloseCode.MESSAGE_TOO_BIG,
                 f"message of {self._size + size} bytes or more exceeds the limit of {self._max_size}",
+            )
+
+    def _check_encoded_size(self, size: int) -> None:
+        """Refuse what can't become a message within the limit.
+
+        Who compresses sensibly spends nine bits on a byte at most.
+        """
+        room = self._room
+        if room is not None and size > room + room // 8 + SLACK:
+            raise ProtocolViolation(
+                CloseCode.MESSAGE_TOO_BIG,
+                f"encoded frame of {size} bytes, where {room} are left of the limit of {self._max_size}",
             )
 
     def _text(self, data: bytes, opcode: Opcode, fin: bool) -> str:

@@ -262,24 +262,26 @@ class Protocol:
             raise ProtocolError("continuation frame without a fragmented message to continue")
         self._send_data(Opcode.CONT, data, fin)
 
-    def send_text(self, data: BytesLike, fin: bool = True) -> None:
+    def send_text(self, data: BytesLike, fin: bool = True, *, compress: bool = True) -> None:
         """Send a Text frame (RFC 6455, section 5.6).
 
         :param data: text, encoded as UTF-8
         :param fin: False if it's the first frame of a fragmented message
+        :param compress: whether an extension may compress the message
         :raises ProtocolError: a fragmented message is being sent, or the connection isn't open
         """
         self._start_message(Opcode.TEXT)
-        self._send_data(Opcode.TEXT, data, fin)
+        self._send_data(Opcode.TEXT, data, fin, compress=compress)
 
-    def send_binary(self, data: BytesLike, fin: bool = True) -> None:
+    def send_binary(self, data: BytesLike, fin: bool = True, *, compress: bool = True) -> None:
         """Send a Binary frame (RFC 6455, section 5.6).
 
         :param fin: False if it's the first frame of a fragmented message
+        :param compress: whether an extension may compress the message
         :raises ProtocolError: a fragmented message is being sent, or the connection isn't open
         """
         self._start_message(Opcode.BINARY)
-        self._send_data(Opcode.BINARY, data, fin)
+        self._send_data(Opcode.BINARY, data, fin, compress=compress)
 
     def send_close(
         self, code: int | None = None, reason: str = "", *, cut_short: bool = False
@@ -486,15 +488,22 @@ class Protocol:
                 f"{opcode.name} frame inside a fragmented {self._sending.name} message"
             )
 
-    def _send_data(self, opcode: Opcode, data: BytesLike, fin: bool) -> None:
+    def _send_data(
+        self, opcode: Opcode, data: BytesLike, fin: bool, *, compress: bool = True
+    ) -> None:
         frame = Frame(opcode, _as_bytes(data), fin)
+        try:
+            for extension in self._extensions:
+                frame = extension.encode(frame, compress=compress)
+            self._write_frame(frame)
+        except BaseException:  # no memory; Ctrl-C
+            for extension in self._extensions:
+                extension.forget_encoded()
+            raise
         if fin:
             self._sending = None
         elif opcode is not Opcode.CONT:
             self._sending = opcode
-        for extension in self._extensions:
-            frame = extension.encode(frame)
-        self._write_frame(frame)
 
     def _send_close(self, close: Close) -> None:
         self._write_frame(Frame(Opcode.CLOSE, close.serialize()))

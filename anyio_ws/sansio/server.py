@@ -207,6 +207,8 @@ class ServerProtocol(Protocol):
                     answer, extension = factory.process_request_params(params, accepted)
                 except NegotiationError:
                     continue  # declined: leaving it out of the answer says so
+                if any(one.rsv & extension.rsv for one in accepted):
+                    continue  # RFC 6455, 9.1: two can't both give a bit its meaning
                 answers.append(build_extension(name, answer))
                 accepted.append(extension)
                 break

@@ -230,7 +230,7 @@ class Suffix(Extension):
             raise ProtocolViolation(1002, f"{self.name} didn't find its suffix")
         return self._flag(frame._replace(data=frame.data.removesuffix(self.suffix)), False)
 
-    def encode(self, frame: Frame) -> Frame:
+    def encode(self, frame: Frame, *, compress: bool = True) -> Frame:
         return self._flag(frame._replace(data=frame.data + self.suffix), True)
 
 
@@ -253,7 +253,7 @@ class Swell(Extension):
             raise ProtocolViolation(1009, "swollen beyond the limit")
         return frame._replace(data=data, rsv1=False)
 
-    def encode(self, frame: Frame) -> Frame:
+    def encode(self, frame: Frame, *, compress: bool = True) -> Frame:
         return frame
 
 

@@ -224,10 +224,11 @@ class RecordingJudge:
         self.arrived = 0
         self.objection = objection
 
-    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> None:
+    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> bool:
         self.asked.append((opcode, fin, rsv, size))
         if self.objection is not None:
             raise self.objection
+        return False
 
     def payload_arrived(self, data: bytes) -> None:
         self.asked.append(data)

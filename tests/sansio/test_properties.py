@@ -385,8 +385,9 @@ def test_text_fails_at_the_first_byte_that_cannot_be_part_of_it(side: Side, data
 
 
 class NoJudge:
-    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> None:
+    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> bool:
         """Accept everything."""
+        return False
 
     def payload_arrived(self, data: bytes) -> None:
         """Accept everything."""

@@ -309,7 +309,7 @@ async def test_a_connection_tells_about_itself() -> None:
         for ws, url in zip(ends, (URL, "/feed"), strict=True):
             assert ws.url == url
             assert ws.subprotocol == "chat"
-            assert ws.extensions == ()
+            assert [one.name for one in ws.extensions] == ["permessage-deflate"]
             assert ws.state is State.OPEN
             assert (ws.close_code, ws.close_reason) == (None, None)
             assert (ws.latency, ws.buffered_amount) == (0, 0)

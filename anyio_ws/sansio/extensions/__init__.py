@@ -3,5 +3,17 @@
 from __future__ import annotations
 
 from .base import ClientExtensionFactory, Extension, ServerExtensionFactory
+from .permessage_deflate import (
+    ClientPerMessageDeflateFactory,
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+)
 
-__all__ = ["ClientExtensionFactory", "Extension", "ServerExtensionFactory"]
+__all__ = [
+    "ClientExtensionFactory",
+    "ClientPerMessageDeflateFactory",
+    "Extension",
+    "PerMessageDeflate",
+    "ServerExtensionFactory",
+    "ServerPerMessageDeflateFactory",
+]

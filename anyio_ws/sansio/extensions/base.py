@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from ..frames import Frame
+from ..frames import Frame, Opcode
 from ..headers import ExtensionParameter
 
 __all__ = ["ClientExtensionFactory", "Extension", "ExtensionParameter", "ServerExtensionFactory"]
@@ -21,7 +21,35 @@ class Extension(ABC):
     name: str
     """As registered with IANA."""
     rsv: int = 0
-    """The reserved bits that it gives a meaning to (0x40 for RSV1, 0x20 for RSV2, 0x10 for RSV3)."""
+    """The reserved bits that it gives a meaning to (0x40 for RSV1, 0x20 for RSV2, 0x10 for RSV3).
+
+    One that has any leaves a message alone of which no frame has one of them set; one that has none is
+    asked for every frame.
+    """
+
+    in_parts: bool = False
+    """Whether a frame that is arriving may be given to `decode_part`."""
+
+    def check_header(self, opcode: Opcode, rsv: int) -> None:  # noqa: B027  # most have nothing to say
+        """Judge the header of a data frame, before its payload has arrived.
+
+        Asked again when the header is cut off by the end of a chunk.
+
+        :param rsv: the three bits as they stand (0x70)
+        :raises ProtocolViolation: the bits make no sense
+        """
+
+    def decode_part(self, opcode: Opcode, rsv: int, data: bytes, *, max_size: int | None) -> None:
+        """Take in a part of a frame that is arriving; the rest of it, often nothing, comes to `decode`.
+
+        So that nothing has to be stored undecoded. Only asked of those with `in_parts`, and only for frames
+        that no other extension transforms.
+
+        :param rsv: the three bits as they stand (0x70)
+        :param max_size: bytes that the whole frame may become; None for no limit
+        :raises ProtocolViolation: as `decode`
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def decode(self, frame: Frame, *, max_size: int | None) -> Frame:
@@ -32,8 +60,14 @@ class Extension(ABC):
         """
 
     @abstractmethod
-    def encode(self, frame: Frame) -> Frame:
-        """Transform a frame that is about to be sent."""
+    def encode(self, frame: Frame, *, compress: bool = True) -> Frame:
+        """Transform a frame that is about to be sent.
+
+        :param compress: whether the message may be compressed; what counts is said of its first frame
+        """
+
+    def forget_encoded(self) -> None:  # noqa: B027  # most have no state
+        """Learn that a frame which was encoded won't be sent: what follows must not build on it."""
 
 
 class ClientExtensionFactory(ABC):

@@ -24,7 +24,7 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import aiohttp
 import anyio
@@ -504,6 +504,7 @@ class Link:
         *,
         subprotocols: Sequence[str] = (),
         max_size: int = 2**20,
+        compression: Literal["deflate"] | None = "deflate",
         peer_subprotocols: Sequence[str] = (),
         peer_max_size: int = 2**22,
     ) -> tuple[A, B]:
@@ -520,12 +521,18 @@ class Link:
         with anyio.fail_after(LIMIT):
             if self.we_are_client:
                 client_config = ClientConfig(
-                    ssl=self.client_ssl, subprotocols=subprotocols or None, max_size=max_size
+                    ssl=self.client_ssl,
+                    subprotocols=subprotocols or None,
+                    max_size=max_size,
+                    compression=compression,
                 )
                 return await self._connect(ours, theirs, setup, client_config)
             else:
                 server_config = ServerConfig(
-                    ssl=self.server_ssl, subprotocols=subprotocols or None, max_size=max_size
+                    ssl=self.server_ssl,
+                    subprotocols=subprotocols or None,
+                    max_size=max_size,
+                    compression=compression,
                 )
                 return await self._accept(ours, theirs, setup, server_config)
 

@@ -126,8 +126,28 @@ async def test_both_ends_see_the_subprotocol_negotiated(
     ) == (negotiated, negotiated)
 
 
+COMPRESSIBLE: list[Message] = ["compress me " * 100, "", b"compress me " * 10_000, "me " * 30]
+
+
+async def test_messages_are_compressed_both_ways_by_default(link: Link) -> None:
+    async def ours(ws: WebSocket) -> list[Message]:
+        assert [extension.name for extension in ws.extensions] == ["permessage-deflate"]
+        answers: list[Message] = []
+        for message in COMPRESSIBLE * 3:
+            await ws.send(message)
+            answers.append(await ws.receive())
+        await ws.send("not me " * 100, compress=False)
+        answers.append(await ws.receive())
+        return answers
+
+    answers, _ = await link.talk(ours, lambda peer: peer.echo())
+    assert answers == [*COMPRESSIBLE * 3, "not me " * 100]
+
+
 @only(OUR_SERVERS)
-async def test_a_peer_that_offers_to_compress_is_served_uncompressed(link: Link) -> None:
+async def test_a_peer_that_offers_to_compress_is_served_uncompressed_without_compression(
+    link: Link,
+) -> None:
     async def ours(ws: WebSocket) -> str:
         assert ws.extensions == ()
         assert "Sec-WebSocket-Extensions" not in ws.response.headers
@@ -142,7 +162,7 @@ async def test_a_peer_that_offers_to_compress_is_served_uncompressed(link: Link)
             received.append(await peer.receive())
         return received
 
-    offered, received = await link.talk(ours, theirs)
+    offered, received = await link.talk(ours, theirs, compression=None)
     assert "permessage-deflate" in offered
     assert received == ["compress me " * 100] * 3
 
@@ -156,7 +176,7 @@ async def test_a_peer_that_can_compress_does_not_when_we_do_not_offer_it(link: L
         await ws.send("compress me " * 100)
         return await ws.receive()
 
-    received, _ = await link.talk(ours, lambda peer: peer.echo())
+    received, _ = await link.talk(ours, lambda peer: peer.echo(), compression=None)
     assert received == "compress me " * 100
 
 

@@ -6,7 +6,7 @@ Frames are written and read by `anyio_ws.testing.wire`, which doesn't use the co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from anyio_ws.exceptions import NegotiationError, ProtocolViolation
 from anyio_ws.sansio import (
@@ -16,6 +16,7 @@ from anyio_ws.sansio import (
     Frame,
     Message,
     Opcode,
+    PerMessageDeflate,
     Protocol,
     ServerExtensionFactory,
     Side,
@@ -255,6 +256,40 @@ class Swell(Extension):
 
     def encode(self, frame: Frame, *, compress: bool = True) -> Frame:
         return frame
+
+
+# -- permessage-deflate
+
+RSV1 = 0x40
+
+
+def deflate(**options: Any) -> PerMessageDeflate:
+    """An extension with the widest windows and no threshold, but for *options*."""
+    return PerMessageDeflate(
+        **{
+            "remote_no_context_takeover": False,
+            "local_no_context_takeover": False,
+            "remote_max_window_bits": 15,
+            "local_max_window_bits": 15,
+            "mem_level": 8,
+            "threshold": 0,
+            **options,
+        }
+    )
+
+
+def compressed(data: bytes, *, fin: bool = True, opcode: int = TEXT) -> Raw:
+    """The first frame of a message whose payload is compressed already."""
+    return Raw(opcode, data, fin, RSV1)
+
+
+def received(protocol: Protocol) -> list[Frame]:
+    events = protocol.events_received()
+    assert all(isinstance(event, Frame) for event in events)
+    return [event for event in events if isinstance(event, Frame)]
+
+
+# -- negotiation
 
 
 class ClientFactory(ClientExtensionFactory):

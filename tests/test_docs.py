@@ -15,6 +15,7 @@ SAMPLES = ROOT / "docs" / "samples"
 
 # What each sample prints.
 PRINTS = {
+    "compression": "permessage-deflate; server_max_window_bits=15; client_max_window_bits=10\nTrue\nTrue\n",
     "echo": "hello\n",
     "failing_handler": "closed with 1011\n12.5\n",
     "fan_in": "spread 0.5\n",

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import io
 import zlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ...exceptions import ProtocolViolation
 from ..frames import CloseCode
+
+if TYPE_CHECKING:
+    from zlib import _Decompress  # pyright: ignore[reportPrivateUsage]  # it has no public name
 
 __all__ = ["Inflater"]
 
@@ -49,7 +52,7 @@ class Inflater:
         """
         self._window_bits = window_bits
         self._single = single
-        self._zlib: zlib._Decompress | None = None
+        self._zlib: _Decompress | None = None
         self._fed = False  # whether the message has had any data
         self._output = _Output()  # of the frame
 

@@ -13,12 +13,15 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
-from typing import Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
 from ...exceptions import NegotiationError, ProtocolViolation
 from ..frames import CloseCode, Frame, Opcode
 from .base import ClientExtensionFactory, Extension, ExtensionParameter, ServerExtensionFactory
 from .inflate import TAIL, Inflater
+
+if TYPE_CHECKING:
+    from zlib import _Compress  # pyright: ignore[reportPrivateUsage]  # it has no public name
 
 __all__ = [
     "ClientPerMessageDeflateFactory",
@@ -70,7 +73,7 @@ class PerMessageDeflate(Extension):
         self._level = level
         self._mem_level = mem_level
         self._threshold = threshold
-        self._deflater: zlib._Compress | None = None
+        self._deflater: _Compress | None = None
         self._inflater = Inflater(remote_max_window_bits, single=remote_no_context_takeover)
         self._encoding = False  # the message that is being sent is compressed
         self._decoding = False  # the message that arrives is
@@ -125,9 +128,9 @@ class PerMessageDeflate(Extension):
     def decode(self, frame: Frame, *, max_size: int | None) -> Frame:
         if not self._mid_frame:
             self._begin_frame(frame.opcode, frame.rsv1)
+        self._mid_frame = False
         if not self._decoding:
             return frame
-        self._mid_frame = False
         self._inflater.feed(frame.data, max_size)
         if frame.fin:
             self._inflater.end_message(max_size)

@@ -408,7 +408,7 @@ def test_ctrl_c_while_a_task_of_ours_runs_comes_out_in_the_main_task(
             async with link.connecting(server, stream, max_size=None, ping_interval=0.01) as ws:
                 interrupting.append(True)
                 try:
-                    await ws.send(bytes(2**23))
+                    await ws.send(bytes(2**23), compress=False)
                     await anyio.sleep_forever()
                 finally:
                     ended.append(ws.state.name)

@@ -136,9 +136,15 @@ class Link:
 
     @asynccontextmanager
     async def server_and_peer(
-        self, *, small: bool = False, **options: Unpack[ServerOptions]
+        self,
+        *headers: tuple[str, str],
+        small: bool = False,
+        **options: Unpack[ServerOptions],
     ) -> AsyncIterator[tuple[WebSocket, ScriptedPeer]]:
-        """A server's connection and the client made by hand; leaving doesn't wait for the peer by default."""
+        """A server's connection and the client made by hand; leaving doesn't wait for the peer by default.
+
+        :param headers: to be added to the client's request
+        """
         ours, theirs = self.pair(small=small)
         options.setdefault("close_timeout", 0)
         peers: list[ScriptedPeer] = []
@@ -146,7 +152,7 @@ class Link:
         async def connect() -> None:
             stream = await self._stream(theirs, self.client_context, server_side=False)
             peers.append(ScriptedPeer(stream, Side.CLIENT))
-            await peers[0].connect("/feed")
+            await peers[0].connect("/feed", *headers)
             connected.set()
 
         connected = anyio.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import Literal
 
 import anyio
 import pytest
@@ -36,26 +37,30 @@ async def test_a_cancelled_send_is_not_sent_and_one_that_returned_is(
             sent: list[str | bytes] = ["before"] * await fill(this, "before" * 100)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(collect, that, received)
-                await attempt.run(this.send("swept"))
+                await attempt.run(this.send("swept " * 100))
                 if not attempt.cancelled:
-                    sent.append("swept")
-                await this.send("after")
+                    sent.append("swept ")
+                await this.send("after " * 100)
                 await this.aclose()
-            assert [message[:6] for message in received] == [*sent, "after"], attempt
+            assert [message[:6] for message in received] == [*sent, "after "], attempt
 
 
-async def test_that_holds_for_12_mib_behind_12_mib(link: Link) -> None:
+@pytest.mark.parametrize("compression", [None, "deflate"])
+async def test_that_holds_for_12_mib_behind_12_mib(
+    link: Link, compression: Literal["deflate"] | None
+) -> None:
     huge = bytes(range(256)) * (12 * 2**12)
     for attempt in cancel_sweep():
         received: list[str | bytes] = []
-        async with link.connected(client={"max_size": None}) as (that, this):
-            await this.send(huge)
+        client: ClientOptions = {"max_size": None, "compression": compression}
+        async with link.connected(client=client) as (that, this):
+            await this.send(huge, compress=False)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(collect, that, received)
                 await attempt.run(this.send(huge))
-                await this.send("after")
+                await this.send("after" * 100)
                 await this.aclose()
-            expected = [huge, "after"] if attempt.cancelled else [huge, huge, "after"]
+            expected = [huge, "after" * 100] if attempt.cancelled else [huge, huge, "after" * 100]
             assert received == expected, attempt
 
 

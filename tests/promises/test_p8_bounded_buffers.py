@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from anyio_ws import ConnectionClosed, WebSocket
 from anyio_ws.options import ServerConfig
 from anyio_ws.testing import RawFrame, ScriptedPeer
 
-from ..sansio.helpers import PONG, binary, more, ping, text
+from ..sansio.helpers import BINARY, PONG, binary, compressed, more, ping, text
 from ..websocket.helpers import settle
 from .helpers import time_limit, virtual
 from .links import SMALL, Link
@@ -37,6 +38,9 @@ HEADER = 14
 """Of a frame, at most."""
 PER_MESSAGE = 100
 """What Python needs for an object, and for its place in a queue, at most."""
+
+WINDOW = 2**16
+"""What zlib needs for the largest window when inflating, and Python for its object, at most."""
 
 RECORD = 100
 """What TLS adds to a record, and the headers of a few frames."""
@@ -133,6 +137,25 @@ class TestAHandlerThatNeverReceives:
         assert received <= 1.02 * (most + headers), "TLS adds something, too"
         objects = PER_MESSAGE * (MESSAGES if largest < 1000 else most // 1000)
         assert held <= width * (READ_LIMIT + largest) + CHUNK + objects
+
+    async def test_holds_one_inflated_message_of_many_that_were_deflated_1000_to_1(
+        self, link: Link
+    ) -> None:
+        """One chunk holds a dozen of them, and only one is inflated before somebody receives it."""
+        deflate = zlib.compressobj(9, wbits=-15)
+        deflated = deflate.compress(bytes(MAX_SIZE)) + deflate.flush(zlib.Z_SYNC_FLUSH)
+        frame = compressed(deflated.removesuffix(b"\x00\x00\xff\xff"), opcode=BINARY)
+        assert MAX_SIZE / len(frame.payload) > 1000
+        offer = ("Sec-WebSocket-Extensions", "permessage-deflate")
+        async with link.server_and_peer(offer, small=True) as (ws, peer):
+            async with anyio.create_task_group() as tasks:
+                with memory() as allocated:
+                    tasks.start_soon(flood, peer, frame)
+                    await until_nothing_is_taken(ws)
+                    held = allocated()
+                tasks.cancel_scope.cancel()
+            assert await ws.receive() == bytes(MAX_SIZE)
+        assert MAX_SIZE <= held <= READ_LIMIT + MAX_SIZE + CHUNK + WINDOW
 
     @pytest.mark.parametrize("fragment", [b"", b"x", "é".encode(), bytes(1023)], ids=len)
     async def test_holds_max_size_of_a_message_that_never_ends(

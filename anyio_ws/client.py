@@ -132,6 +132,8 @@ class _OpenWebSocket(ConnectionContext):
             extensions=_extensions(config),
             subprotocols=config.subprotocols,
             max_size=config.max_size,
+            max_fragment_size=config.max_fragment_size,
+            max_fragments=config.max_fragments,
             logger=config.logger,
         )
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, 
 
 from .sansio import ClientExtensionFactory, Headers, ServerExtensionFactory, ServerProtocol
 from .sansio.headers import HeadersLike
+from .sansio.messages import MAX_FRAGMENTS
 
 __all__ = [
     "ClientConfig",
@@ -62,6 +63,8 @@ class CommonOptions(TypedDict, total=False):
     ping_timeout: float | None
     write_timeout: float | None
     max_size: int | None
+    max_fragment_size: int | None
+    max_fragments: int
     max_queue: int
     read_limit: int
     write_limit: int
@@ -114,6 +117,11 @@ class CommonConfig:
     decides: a peer that takes nothing may just be slow."""
     max_size: int | None = 2**20
     """Of an incoming message, fragments together; a larger one fails the connection with 1009."""
+    max_fragment_size: int | None = None
+    """Of one frame of an incoming message; a larger one fails the connection with 1009. None: as large as
+    `max_size` lets it be."""
+    max_fragments: int = MAX_FRAGMENTS
+    """Frames that an incoming message may come in, empty ones counted; more fail the connection with 1008."""
     max_queue: int = 512
     """Finished messages that wait to be received before reading pauses."""
     read_limit: int = 2**16
@@ -137,12 +145,11 @@ class CommonConfig:
             seconds = getattr(self, name)
             if seconds is not None and not (_is_number(seconds) and seconds > 0):
                 raise ValueError(f"{name} must be None or seconds, more than 0; got {seconds!r}")
-        for name, least in (("max_queue", 1), ("read_limit", 1), ("write_limit", 0)):
-            amount = getattr(self, name)
-            if not isinstance(amount, int) or amount < least:
-                raise ValueError(f"{name} must be an integer, at least {least}; got {amount!r}")
-        if self.max_size is not None and self.max_size < 1:
-            raise ValueError(f"max_size must be None or at least 1 byte; got {self.max_size!r}")
+        for name in ("max_size", "max_fragment_size"):
+            size = getattr(self, name)
+            if size is not None and not (isinstance(size, int) and size >= 1):
+                raise ValueError(f"{name} must be None or bytes, at least 1; got {size!r}")
+        _check_amounts(self, max_fragments=1, max_queue=1, read_limit=1, write_limit=0)
         if isinstance(self.subprotocols, str):
             raise TypeError(
                 f"subprotocols must be a sequence of strings, not {self.subprotocols!r}"
@@ -212,6 +219,13 @@ class ServerConfig(CommonConfig):
                 )
         else:
             check_async("on_handler_error", given)
+
+
+def _check_amounts(config: CommonConfig, **least: int) -> None:
+    for name, smallest in least.items():
+        amount = getattr(config, name)
+        if not isinstance(amount, int) or amount < smallest:
+            raise ValueError(f"{name} must be an integer, at least {smallest}; got {amount!r}")
 
 
 def client_config(config: ClientConfig | None, options: Mapping[str, Any]) -> ClientConfig:

@@ -92,6 +92,8 @@ class _AcceptWebSocket(ConnectionContext):
             subprotocols=config.subprotocols,
             select_subprotocol=config.select_subprotocol,
             max_size=config.max_size,
+            max_fragment_size=config.max_fragment_size,
+            max_fragments=config.max_fragments,
             logger=config.logger,
         )
         engine = None if config.ssl is None else TLSEngine(config.ssl, server_side=True)

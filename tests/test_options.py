@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 import math
 import ssl
@@ -12,6 +13,7 @@ import pytest
 
 from anyio_ws import ClientConfig, ClientOptions, ServerConfig, ServerOptions
 from anyio_ws.options import CommonConfig, CommonOptions, client_config, server_config
+from anyio_ws.sansio import ClientProtocol, ServerProtocol
 
 PAIRS = [
     (CommonConfig, CommonOptions),
@@ -45,6 +47,20 @@ def test_the_defaults_are_finite(config: ClientConfig | ServerConfig) -> None:
     assert config.max_size == 2**20
     assert (config.read_limit, config.write_limit) == (2**16, 2**16)
     assert config.max_queue == 512
+    assert config.max_fragments == 2**17
+
+
+@pytest.mark.parametrize(
+    ("config", "protocol"), [(ServerConfig(), ServerProtocol), (ClientConfig(), ClientProtocol)]
+)
+def test_the_protocols_have_the_same_defaults(
+    config: ServerConfig | ClientConfig, protocol: type[ServerProtocol] | type[ClientProtocol]
+) -> None:
+    parameters = inspect.signature(protocol).parameters
+    common = {field.name for field in dataclasses.fields(config)} & set(parameters)
+    assert {"max_size", "max_fragment_size", "max_fragments"} <= common
+    for name in common:
+        assert parameters[name].default == getattr(config, name)
 
 
 def test_options_override_the_config_and_leave_it_as_it_was() -> None:
@@ -89,6 +105,11 @@ BAD_VALUES: list[tuple[str, object, type[Exception]]] = [
     ("close_timeout", math.nan, ValueError),
     ("max_size", 0, ValueError),
     ("max_size", -5, ValueError),
+    ("max_size", "1 MiB", ValueError),
+    ("max_fragment_size", 0, ValueError),
+    ("max_fragment_size", 0.5, ValueError),
+    ("max_fragments", 0, ValueError),
+    ("max_fragments", None, ValueError),
     ("max_queue", 0, ValueError),
     ("max_queue", 1.5, ValueError),
     ("max_queue", None, ValueError),
@@ -123,6 +144,8 @@ def test_values_of_one_side_are_checked_too() -> None:
         ("open_timeout", 0),
         ("close_timeout", math.inf),
         ("max_size", None),
+        ("max_fragment_size", 1),
+        ("max_fragments", 1),
         ("max_queue", 1),
         ("write_limit", 0),
         ("subprotocols", ("chat",)),

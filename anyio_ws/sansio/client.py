@@ -17,6 +17,7 @@ from .extensions.base import ClientExtensionFactory, Extension
 from .handshake import VERSION, accept_key, check_upgrade, single_header
 from .headers import Headers, build_extension, is_token, parse_extensions, parse_tokens
 from .http import Request, Response, ResponseReader
+from .messages import MAX_FRAGMENTS
 from .protocol import LoggerLike, Protocol
 from .state import Side, State, Trigger
 from .uri import WebSocketURI, parse_uri
@@ -34,6 +35,9 @@ class ClientProtocol(Protocol):
     :param origin: value of the Origin header; None for none
     :param extensions: extensions to offer, in order of preference
     :param subprotocols: subprotocols to offer, in order of preference
+
+    The other parameters are those of `Protocol`.
+
     :raises InvalidURI: *uri* isn't a WebSocket URI
     :raises ValueError: a subprotocol isn't a token
     """
@@ -47,9 +51,18 @@ class ClientProtocol(Protocol):
         subprotocols: Sequence[str] | None = None,
         state: State = State.CONNECTING,
         max_size: int | None = 2**20,
+        max_fragment_size: int | None = None,
+        max_fragments: int = MAX_FRAGMENTS,
         logger: LoggerLike | None = None,
     ) -> None:
-        super().__init__(Side.CLIENT, state=state, max_size=max_size, logger=logger)
+        super().__init__(
+            Side.CLIENT,
+            state=state,
+            max_size=max_size,
+            max_fragment_size=max_fragment_size,
+            max_fragments=max_fragments,
+            logger=logger,
+        )
         for subprotocol in subprotocols or ():
             if not is_token(subprotocol):
                 raise ValueError(

@@ -312,7 +312,9 @@ class FrameDecoder:
             if not fin:
                 raise _violation(f"fragmented {opcode.name} frame")
             if size > MAX_CONTROL_PAYLOAD:
-                raise _violation(f"{opcode.name} frame longer than {MAX_CONTROL_PAYLOAD} bytes")
+                raise _violation(
+                    f"{opcode.name} frame of {size} bytes or more exceeds the limit of {MAX_CONTROL_PAYLOAD}"
+                )
         masked = second >= 0x80
         if masked != self._masked:
             raise _violation(

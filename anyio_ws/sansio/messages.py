@@ -20,6 +20,12 @@ __all__ = ["Fragment", "MessageAssembler"]
 SLACK: Final = 1024
 """Bytes that compressed data may be longer than the worst code for its content: headers of blocks."""
 
+FLUSH: Final = 64
+"""The same for each fragment that went before: flushing its data takes zlib some 7 of them."""
+
+MAX_FRAGMENTS: Final = 2**17
+"""Twice what is known to be sent: Autobahn's test suite has a message of 65,537."""
+
 _new_decoder: Final = codecs.getincrementaldecoder("utf-8")
 
 
@@ -38,6 +44,17 @@ class _Encoded(NamedTuple):
     rsv: int
 
 
+def _too_big(what: str, limit: int, name: str) -> ProtocolViolation:
+    return ProtocolViolation(
+        CloseCode.MESSAGE_TOO_BIG, f"{what} exceeds the limit of {limit} ({name})"
+    )
+
+
+def _longest(size: int) -> int:
+    """Bytes that *size* bytes may have become when they were encoded."""
+    return size + size // 8 + SLACK
+
+
 def _invalid_text(exc: UnicodeDecodeError) -> ProtocolViolation:
     bad = exc.object[exc.start : exc.start + 1]
     what = f"byte 0x{bad.hex()}" if bad else "end of message"
@@ -51,24 +68,42 @@ class MessageAssembler:
         "_arriving",
         "_decoder",
         "_early",
+        "_encoded",
         "_extensions",
+        "_fragments",
+        "_max_fragment_size",
+        "_max_fragments",
         "_max_size",
         "_message_rsv",
         "_opcode",
         "_rsv",
         "_size",
         "_watch",
+        "_wire_size",
     )
 
-    def __init__(self, *, max_size: int | None, extensions: Sequence[Extension] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        max_size: int | None,
+        max_fragment_size: int | None = None,
+        max_fragments: int = MAX_FRAGMENTS,
+        extensions: Sequence[Extension] = (),
+    ) -> None:
         self._max_size = max_size
+        self._max_fragment_size = max_fragment_size
+        self._max_fragments = max_fragments
         self._extensions = tuple(reversed(extensions))  # RFC 6455, 9.1: undone last to first
         self._message_rsv = 0  # of the first frame of the message in progress
         self._rsv = 0
         for extension in extensions:
             self._rsv |= extension.rsv
         self._opcode: Opcode | None = None  # of the message in progress
-        self._size = 0  # bytes of its payload so far, after decoding
+        # What there is of it so far; all begin anew with each message.
+        self._fragments = 0
+        self._size = 0  # bytes of payload, after decoding
+        self._encoded = 0  # bytes of payload before decoding
+        self._wire_size = 0  # of the frame that is arriving
         self._decoder: codecs.IncrementalDecoder | None = None
         self._watch = (
             False  # is the frame that is arriving text whose bytes can be checked at once?
@@ -98,6 +133,13 @@ class MessageAssembler:
                 raise ProtocolViolation(
                     CloseCode.PROTOCOL_ERROR, "continuation frame without a message to continue"
                 )
+            if self._fragments >= self._max_fragments:
+                # Not 1009: a sender that makes its messages smaller has nothing to gain by it.
+                raise ProtocolViolation(
+                    CloseCode.POLICY_VIOLATION,
+                    f"message in {self._fragments + 1} fragments or more exceeds the limit of "
+                    f"{self._max_fragments} (max_fragments)",
+                )
         elif self._opcode is not None:
             raise ProtocolViolation(
                 CloseCode.PROTOCOL_ERROR,
@@ -107,6 +149,7 @@ class MessageAssembler:
             extension.check_header(opcode, rsv)
         if opcode is not Opcode.CONT:
             self._message_rsv = rsv
+        self._wire_size = size
         encoders = self._encoders(rsv)
         self._watch = not encoders and Opcode.TEXT in (opcode, self._opcode)
         if not encoders:
@@ -127,7 +170,12 @@ class MessageAssembler:
         """Check text as it arrives, so that a bad byte fails the connection before its frame ends."""
         if self._arriving is not None:
             extension, opcode, rsv = self._arriving
-            extension.decode_part(opcode, rsv, data, max_size=self._room)
+            room = self._room
+            try:
+                extension.decode_part(opcode, rsv, data, max_size=room)
+            except ProtocolViolation as exc:
+                self._name_limit(exc, room)
+                raise
         elif self._watch:
             early = self._early
             early.append(self._decode(data, final=False))
@@ -138,11 +186,9 @@ class MessageAssembler:
 
     def end_frame(self, frame: Frame) -> tuple[Frame, str | bytes]:
         """Return a complete data frame as the extensions decode it, and its content."""
-        for extension in self._extensions:
-            frame = extension.decode(frame, max_size=self._room)
-        opcode, data, fin, *_ = frame
         if self._extensions:
-            self._check_size(len(data))
+            frame = self._decoded(frame)
+        opcode, data, fin, *_ = frame
         if opcode is not Opcode.CONT:
             self._opcode = opcode
         content: str | bytes = data
@@ -150,34 +196,72 @@ class MessageAssembler:
             content = self._text(data, opcode, fin)
         if fin:
             self._opcode = None
-            self._size = 0
+            self._fragments = self._size = self._encoded = 0
         else:
+            self._fragments += 1
             self._size += len(data)
+            self._encoded += self._wire_size
         return frame, content
+
+    def _decoded(self, frame: Frame) -> Frame:
+        room = self._room
+        try:
+            for extension in self._extensions:
+                frame = extension.decode(frame, max_size=room)
+        except ProtocolViolation as exc:
+            self._name_limit(exc, room)
+            raise
+        self._check_size(len(frame.data))  # an extension may not care
+        return frame
+
+    # Limits
 
     @property
     def _room(self) -> int | None:
-        """Bytes that the message in progress may still grow by; None for no limit."""
-        return None if self._max_size is None else self._max_size - self._size
+        """Bytes that the next frame of the message may have, after decoding; None for no limit."""
+        if self._max_size is None:
+            return self._max_fragment_size
+        room = self._max_size - self._size
+        if self._max_fragment_size is None:
+            return room
+        return min(room, self._max_fragment_size)
 
     def _check_size(self, size: int) -> None:
-        if self._max_size is not None and self._size + size > self._max_size:
-            raise ProtocolViolation(
-                CloseCode.MESSAGE_TOO_BIG,
-                f"message of {self._size + size} bytes or more exceeds the limit of {self._max_size}",
-            )
+        """Refuse a frame of so many bytes, after decoding, or more."""
+        limit = self._max_fragment_size
+        if limit is not None and size > limit:
+            raise _too_big(f"frame of {size} bytes or more", limit, "max_fragment_size")
+        limit = self._max_size
+        if limit is not None and self._size + size > limit:
+            raise _too_big(f"message of {self._size + size} bytes or more", limit, "max_size")
 
     def _check_encoded_size(self, size: int) -> None:
-        """Refuse what can't become a message within the limit.
+        """Refuse what can't become a message within the limits, and one that doesn't become any.
 
-        Who compresses sensibly spends nine bits on a byte at most.
+        Who compresses sensibly spends nine bits on a byte at most. What inflates to nothing, empty blocks,
+        is counted as well: or else a message could go on for ever.
         """
-        room = self._room
-        if room is not None and size > room + room // 8 + SLACK:
-            raise ProtocolViolation(
-                CloseCode.MESSAGE_TOO_BIG,
-                f"encoded frame of {size} bytes, where {room} are left of the limit of {self._max_size}",
-            )
+        limit = self._max_fragment_size
+        if limit is not None and size > _longest(limit):
+            raise _too_big(f"encoded frame of {size} bytes", limit, "max_fragment_size")
+        limit = self._max_size
+        if limit is None:
+            return
+        room = limit - self._size
+        if size > _longest(room):
+            what = f"encoded frame of {size} bytes, where {room} are left,"
+            raise _too_big(what, limit, "max_size")
+        encoded = self._encoded + size
+        if encoded > _longest(limit) + FLUSH * self._fragments:
+            raise _too_big(f"encoded message of {encoded} bytes or more", limit, "max_size")
+
+    def _name_limit(self, violation: ProtocolViolation, room: int | None) -> None:
+        """Raise a better *violation*, if it is that a frame has become longer than *room*.
+
+        An extension knows only how much is left.
+        """
+        if violation.code == CloseCode.MESSAGE_TOO_BIG and room is not None:
+            self._check_size(room + 1)
 
     def _text(self, data: bytes, opcode: Opcode, fin: bool) -> str:
         if self._early:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, cast
 
 from ..exceptions import (
@@ -43,7 +44,7 @@ from .frames import (
 )
 from .http import Request, Response
 from .masking import masking_key
-from .messages import Fragment, MessageAssembler
+from .messages import MAX_FRAGMENTS, Fragment, MessageAssembler
 from .state import ConnectionState, Side, State, Trigger
 
 __all__ = ["SEND_EOF", "Event", "LoggerLike", "Message", "Protocol"]
@@ -69,6 +70,8 @@ class Protocol:
     :param side: which end this is
     :param state: the state to begin with
     :param max_size: bytes that an incoming message may have; None disables the limit
+    :param max_fragment_size: bytes that one frame of it may have; None for no other limit than *max_size*
+    :param max_fragments: frames that it may have, empty ones counted
     :param logger: defaults to ``anyio_ws.client`` or ``anyio_ws.server``
     """
 
@@ -78,6 +81,8 @@ class Protocol:
         *,
         state: State = State.OPEN,
         max_size: int | None = 2**20,
+        max_fragment_size: int | None = None,
+        max_fragments: int = MAX_FRAGMENTS,
         logger: LoggerLike | None = None,
     ) -> None:
         self.id: uuid.UUID = uuid.uuid4()
@@ -100,7 +105,12 @@ class Protocol:
 
         self._debug = self.logger.isEnabledFor(logging.DEBUG)
         self._state = ConnectionState(state)
-        self._max_size = max_size
+        self._new_assembler = partial(
+            MessageAssembler,
+            max_size=max_size,
+            max_fragment_size=max_fragment_size,
+            max_fragments=max_fragments,
+        )
         self._extensions: tuple[Extension, ...] = ()
         self._set_extensions(())
         # After a Close frame or a failure, input means nothing.
@@ -367,7 +377,7 @@ class Protocol:
 
     def _set_extensions(self, extensions: Sequence[Extension]) -> None:
         self._extensions = tuple(extensions)
-        self._assembler = MessageAssembler(max_size=self._max_size, extensions=extensions)
+        self._assembler = self._new_assembler(extensions=extensions)
         self._decoder = FrameDecoder(self._assembler, masked=self.side is Side.SERVER)
 
     def _receive(self, data: bytes) -> None:

@@ -21,6 +21,7 @@ from .extensions.base import Extension, ServerExtensionFactory
 from .handshake import VERSION, accept_key, check_upgrade, single_header
 from .headers import Headers, build_extension, parse_extensions, parse_tokens
 from .http import Request, RequestReader, Response, reason_phrase
+from .messages import MAX_FRAGMENTS
 from .protocol import LoggerLike, Protocol
 from .state import Side, State, Trigger
 
@@ -43,6 +44,8 @@ class ServerProtocol(Protocol):
     :param subprotocols: supported subprotocols, in order of decreasing preference
     :param select_subprotocol: called instead of the method of that name, with the protocol and what
         the client offers
+
+    The other parameters are those of `Protocol`.
     """
 
     def __init__(
@@ -54,9 +57,18 @@ class ServerProtocol(Protocol):
         select_subprotocol: Callable[[ServerProtocol, Sequence[str]], str | None] | None = None,
         state: State = State.CONNECTING,
         max_size: int | None = 2**20,
+        max_fragment_size: int | None = None,
+        max_fragments: int = MAX_FRAGMENTS,
         logger: LoggerLike | None = None,
     ) -> None:
-        super().__init__(Side.SERVER, state=state, max_size=max_size, logger=logger)
+        super().__init__(
+            Side.SERVER,
+            state=state,
+            max_size=max_size,
+            max_fragment_size=max_fragment_size,
+            max_fragments=max_fragments,
+            logger=logger,
+        )
         self.origins = origins
         self.available_extensions = extensions or ()
         self.available_subprotocols = subprotocols or ()

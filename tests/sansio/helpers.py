@@ -169,10 +169,14 @@ def outcome(protocol: Protocol, *, messages: bool = False) -> Outcome:
 
 
 def connection(
-    side: Side, *, max_size: int | None = 2**20, extensions: Sequence[Extension] = ()
+    side: Side,
+    *,
+    max_size: int | None = 2**20,
+    extensions: Sequence[Extension] = (),
+    **options: Any,
 ) -> Protocol:
     """An open connection whose masking key is known."""
-    protocol = Protocol(side, max_size=max_size)
+    protocol = Protocol(side, max_size=max_size, **options)
     protocol.masking_key = lambda: KEY
     if extensions:
         protocol._set_extensions(extensions)

@@ -326,8 +326,8 @@ def test_unread_counts_what_was_not_looked_at() -> None:
 UNREADABLE = [
     *((Raw(opcode), f"reserved opcode 0x{opcode:x}") for opcode in [3, 4, 5, 6, 7, *range(11, 16)]),
     *((Raw(opcode, fin=False), "fragmented") for opcode in [CLOSE, PING, PONG]),
-    *((Raw(opcode, bytes(126)), "longer than 125") for opcode in [CLOSE, PING, PONG]),
-    *((Raw(opcode, b"", width=8), "longer than 125") for opcode in [CLOSE, PING, PONG]),
+    *((Raw(opcode, bytes(126)), "exceeds the limit of 125") for opcode in [CLOSE, PING, PONG]),
+    *((Raw(opcode, b"", width=8), "exceeds the limit of 125") for opcode in [CLOSE, PING, PONG]),
     (Raw(BINARY, bytes(125), width=2), "length 125 isn't in its shortest form"),
     (Raw(BINARY, b"", width=2), "length 0 isn't in its shortest form"),
     (Raw(BINARY, bytes(65535), width=8), "length 65535 isn't in its shortest form"),

@@ -124,7 +124,10 @@ def test_a_message_that_is_refused_peaks_at_the_limit(
     wire = to(side, compressed(squeezed(make(limit) + b"!"), opcode=BINARY))
     protocol = connection(side, max_size=limit, extensions=[deflate()])
     peak = peak_of(protocol, list(chunks(wire, size_of_chunk)))
-    assert_refused(protocol, reason=f"{limit} bytes left of the limit")
+    assert_refused(
+        protocol,
+        reason=f"message of {limit + 1} bytes or more exceeds the limit of {limit} (max_size)",
+    )
     assert peak <= limit + SLACK
 
 
@@ -253,7 +256,7 @@ def test_what_is_too_long_even_compressed_is_refused_by_its_header(side: Side, l
             wire = to(side, compressed(bytes(size), opcode=BINARY))[: 4 + 4 * (side is Side.SERVER)]
         protocol.receive_data(wire)
         if refused:
-            assert_refused(protocol, reason="left of the limit")
+            assert_refused(protocol, reason=f"exceeds the limit of {limit} (max_size)")
         else:
             assert state_of(protocol) is State.OPEN
 

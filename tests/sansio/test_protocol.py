@@ -656,9 +656,9 @@ VIOLATIONS: list[tuple[list[Raw], int, str]] = [
     ([Raw(PING, fin=False)], 1002, "fragmented PING frame"),
     ([Raw(PONG, fin=False)], 1002, "fragmented PONG frame"),
     ([Raw(CLOSE, fin=False)], 1002, "fragmented CLOSE frame"),
-    ([Raw(PING, bytes(126))], 1002, "PING frame longer than 125 bytes"),
-    ([Raw(PONG, bytes(126))], 1002, "PONG frame longer than 125 bytes"),
-    ([Raw(CLOSE, b"\x03\xe8" + bytes(124))], 1002, "CLOSE frame longer than 125 bytes"),
+    ([Raw(PING, bytes(126))], 1002, "PING frame of 126 bytes or more exceeds the limit of 125"),
+    ([Raw(PONG, bytes(126))], 1002, "PONG frame of 126 bytes or more exceeds the limit of 125"),
+    ([Raw(CLOSE, b"\x03\xe8" + bytes(124))], 1002, "CLOSE frame of 126 bytes or more exceeds"),
     # Fragmentation (section 5.4).
     ([more("x", fin=True)], 1002, "continuation frame without a message to continue"),
     ([more("x", fin=False)], 1002, "continuation frame without a message to continue"),

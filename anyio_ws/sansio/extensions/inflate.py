@@ -120,7 +120,7 @@ class Inflater:
                     output.drop()
                     raise ProtocolViolation(
                         CloseCode.MESSAGE_TOO_BIG,
-                        f"compressed data inflates to more than the {max_size} bytes left of the limit",
+                        f"compressed data inflates to more than the {max_size} bytes that are left",
                     )
             if self._zlib.eof:
                 # A peer may end zlib's stream (RFC 7692, section 7.2.3.4), and begins anew then. That

@@ -134,6 +134,7 @@ class _OpenWebSocket(ConnectionContext):
             max_size=config.max_size,
             max_fragment_size=config.max_fragment_size,
             max_fragments=config.max_fragments,
+            auto_pong=config.auto_pong,
             logger=config.logger,
         )
 

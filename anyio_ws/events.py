@@ -24,7 +24,7 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """The peer's ping; it has been answered."""
+    """The peer's ping; it has been answered, unless ``auto_pong=False`` says otherwise."""
 
     data: bytes
 

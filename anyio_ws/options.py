@@ -65,6 +65,7 @@ class CommonOptions(TypedDict, total=False):
     max_size: int | None
     max_fragment_size: int | None
     max_fragments: int
+    auto_pong: bool
     max_queue: int
     read_limit: int
     write_limit: int
@@ -122,6 +123,9 @@ class CommonConfig:
     `max_size` lets it be."""
     max_fragments: int = MAX_FRAGMENTS
     """Frames that an incoming message may come in, empty ones counted; more fail the connection with 1008."""
+    auto_pong: bool = True
+    """Whether pings are answered. If not, that is up to you: they are among `WebSocket.events`, and
+    `WebSocket.send_pong` answers one. Outside of such a block none is."""
     max_queue: int = 512
     """Finished messages that wait to be received before reading pauses."""
     read_limit: int = 2**16

@@ -94,6 +94,7 @@ class _AcceptWebSocket(ConnectionContext):
             max_size=config.max_size,
             max_fragment_size=config.max_fragment_size,
             max_fragments=config.max_fragments,
+            auto_pong=config.auto_pong,
             logger=config.logger,
         )
         engine = None if config.ssl is None else TLSEngine(config.ssl, server_side=True)

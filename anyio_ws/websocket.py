@@ -204,10 +204,11 @@ class WebSocket(ObjectStream[str | bytes]):
     def events(self) -> AbstractAsyncContextManager[ObjectReceiveStream[Event]]:
         """Receive everything that arrives, typed: ``async with ws.events() as events``.
 
-        Gives a stream of `anyio_ws.events`: messages, pings (which are answered all the same), pongs, and
-        a `Closed` at the end, after which the stream ends. Inside, `receive` raises
-        ``anyio.BusyResourceError``; messages not taken by the end of the block are left for it. It takes a
-        task and a scheduling round per event, which `receive` doesn't.
+        Gives a stream of `anyio_ws.events`: messages, pings (which are answered all the same, unless
+        ``auto_pong=False`` leaves that to you: `send_pong`), pongs, and a `Closed` at the end, after which
+        the stream ends. Inside, `receive` raises ``anyio.BusyResourceError``; messages not taken by the end
+        of the block are left for it. It takes a task and a scheduling round per event, which `receive`
+        doesn't.
         """
         return Events(self._connection)
 
@@ -324,9 +325,10 @@ class WebSocket(ObjectStream[str | bytes]):
         self._connection.commit_unawaited_ping(payload)
 
     async def send_pong(self, data: str | BytesLike = b"") -> None:
-        """Send an unsolicited pong, a one-way heartbeat (RFC 6455, section 5.5.3).
+        """Send a pong: an unsolicited one is a one-way heartbeat (RFC 6455, section 5.5.3).
 
-        If another pong hasn't left yet, this one replaces it.
+        If another pong hasn't left yet, this one replaces it: it answers earlier pings, too. With
+        ``auto_pong=False`` it is how to answer a ping.
 
         :param data: at most 125 bytes
         :raises ValueError: *data* is too long

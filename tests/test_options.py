@@ -58,7 +58,7 @@ def test_the_protocols_have_the_same_defaults(
 ) -> None:
     parameters = inspect.signature(protocol).parameters
     common = {field.name for field in dataclasses.fields(config)} & set(parameters)
-    assert {"max_size", "max_fragment_size", "max_fragments"} <= common
+    assert {"max_size", "max_fragment_size", "max_fragments", "auto_pong"} <= common
     for name in common:
         assert parameters[name].default == getattr(config, name)
 
@@ -146,6 +146,7 @@ def test_values_of_one_side_are_checked_too() -> None:
         ("max_size", None),
         ("max_fragment_size", 1),
         ("max_fragments", 1),
+        ("auto_pong", False),
         ("max_queue", 1),
         ("write_limit", 0),
         ("subprotocols", ("chat",)),

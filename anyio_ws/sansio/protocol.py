@@ -72,6 +72,7 @@ class Protocol:
     :param max_size: bytes that an incoming message may have; None disables the limit
     :param max_fragment_size: bytes that one frame of it may have; None for no other limit than *max_size*
     :param max_fragments: frames that it may have, empty ones counted
+    :param auto_pong: whether a Ping is answered; if not, by `send_pong`
     :param logger: defaults to ``anyio_ws.client`` or ``anyio_ws.server``
     """
 
@@ -83,6 +84,7 @@ class Protocol:
         max_size: int | None = 2**20,
         max_fragment_size: int | None = None,
         max_fragments: int = MAX_FRAGMENTS,
+        auto_pong: bool = True,
         logger: LoggerLike | None = None,
     ) -> None:
         self.id: uuid.UUID = uuid.uuid4()
@@ -105,6 +107,7 @@ class Protocol:
 
         self._debug = self.logger.isEnabledFor(logging.DEBUG)
         self._state = ConnectionState(state)
+        self._auto_pong = auto_pong
         self._new_assembler = partial(
             MessageAssembler,
             max_size=max_size,
@@ -426,7 +429,7 @@ class Protocol:
         else:
             if self._debug:  # before the answer to it is logged
                 self.logger.debug("< %s", frame)
-            if opcode is Opcode.PING:
+            if opcode is Opcode.PING and self._auto_pong:
                 self._answer_ping(frame.data)
             elif opcode is Opcode.CLOSE:
                 self._receive_close(Close.parse(frame.data))

@@ -59,6 +59,7 @@ class ServerProtocol(Protocol):
         max_size: int | None = 2**20,
         max_fragment_size: int | None = None,
         max_fragments: int = MAX_FRAGMENTS,
+        auto_pong: bool = True,
         logger: LoggerLike | None = None,
     ) -> None:
         super().__init__(
@@ -67,6 +68,7 @@ class ServerProtocol(Protocol):
             max_size=max_size,
             max_fragment_size=max_fragment_size,
             max_fragments=max_fragments,
+            auto_pong=auto_pong,
             logger=logger,
         )
         self.origins = origins

@@ -375,11 +375,26 @@ def test_a_flood_of_pings_costs_one_pong_and_linear_time(side: Side) -> None:
     assert min(seconds(16_000) for _ in range(3)) < 24 * few
 
 
+@both_sides
+def test_without_auto_pong_pings_are_events_and_nobody_answers(side: Side) -> None:
+    protocol = connection(side, auto_pong=False)
+    protocol.receive_data(to(side, ping(b"1"), ping(b"2")))
+    assert received(protocol) == [event(ping(b"1")), event(ping(b"2"))]
+    assert written(protocol).frames == []
+    protocol.send_pong(b"2")
+    assert written(protocol).frames == [pong(b"2")]
+    protocol.receive_data(to(side, close(1000)))  # a Close is answered all the same
+    assert written(protocol).frames == [close(1000)]
+
+
 @pytest.mark.parametrize(
     "make", [ServerProtocol, lambda **limits: ClientProtocol("ws://h", **limits)]
 )
 def test_both_handshakes_pass_the_limits_on(make: Any) -> None:
-    side = make().side
+    protocol: Protocol = make(**LIMITS, auto_pong=False, state=State.OPEN)
+    side = protocol.side
+    protocol.receive_data(to(side, ping()))
+    assert protocol.data_to_send() == []
     for raw in (text("12345"), more("", fin=False)):
         protocol = make(**LIMITS, state=State.OPEN)
         protocol.receive_data(

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from anyio_ws import ConnectionClosedError
+from anyio_ws.events import Binary, Closed, Ping, Text
 from anyio_ws.inbox import Inbox
 from anyio_ws.sansio import Fragment
 
-from ..sansio.helpers import Raw, binary, close, more, text
-from .helpers import client_and_peer, server_and_peer
+from ..sansio.helpers import PING, Raw, binary, close, more, ping, pong, text
+from .helpers import client_and_peer, server_and_peer, settle
 
 EXCEEDED: dict[str, tuple[dict[str, Any], list[Raw], int, str]] = {
     "max_size": (
@@ -109,3 +110,49 @@ def test_empty_fragments_take_nothing() -> None:
         tracemalloc.stop()
     assert held <= 5000
     assert inbox.take_fragment() == Fragment(b"", final=False)
+
+
+# -- pings answered by hand
+
+
+async def test_without_auto_pong_pings_are_events_for_the_application_to_answer() -> None:
+    async with server_and_peer(auto_pong=False) as (ws, peer):
+        async with ws.events() as events:
+            await peer.send(ping(b"1"), text("a"), ping(b"2"))
+            assert [await events.receive() for _ in range(3)] == [
+                Ping(b"1"),
+                Text("a"),
+                Ping(b"2"),
+            ]
+            await ws.send_pong(b"2")
+            assert await peer.receive() == pong(b"2")
+
+
+@pytest.mark.parametrize("open_one", [client_and_peer, server_and_peer])
+async def test_without_auto_pong_nobody_else_answers(open_one: Any) -> None:
+    async with open_one(auto_pong=False) as (ws, peer):
+        await peer.send(ping(b"unseen"), text("a"))
+        assert await ws.receive() == "a"
+        await ws.send("b")
+        assert await peer.receive() == Raw(text("").opcode, b"b")
+
+
+async def test_pings_that_wait_to_be_answered_are_bounded_as_messages_are() -> None:
+    async with server_and_peer(auto_pong=False, max_queue=3) as (ws, peer):
+        async with ws.events() as events:
+            await peer.send(*[ping(str(number).encode()) for number in range(100)])
+            await settle()
+            assert ws._connection.inbox.count <= 4
+            await peer.send(binary(b"after"), close(1000))
+            pings = [Ping(str(number).encode()) for number in range(100)]
+            received = [event async for event in events]
+            assert received == [*pings, Binary(b"after"), Closed(1000, "")]
+
+
+async def test_without_auto_pong_pongs_are_noticed_all_the_same() -> None:
+    async with server_and_peer(auto_pong=False) as (ws, peer):
+        await ws.send_ping(b"?")
+        assert await peer.receive() == Raw(PING, b"?")
+        await peer.send(pong(b"?"), text("a"))
+        assert await ws.receive() == "a"
+        assert ws.latency > 0

@@ -135,6 +135,8 @@ class _OpenWebSocket(ConnectionContext):
             max_fragment_size=config.max_fragment_size,
             max_fragments=config.max_fragments,
             auto_pong=config.auto_pong,
+            max_header_size=config.max_header_size,
+            max_header_count=config.max_header_count,
             logger=config.logger,
         )
 

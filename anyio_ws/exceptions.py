@@ -6,7 +6,7 @@ call (``anyio.EndOfStream`` out of ``receive``, say); it prints and pickles as t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from .sansio.frames import Close
@@ -29,6 +29,15 @@ __all__ = [
     "ProxyError",
     "WebSocketError",
 ]
+
+
+SHOWN: Final = 100
+"""Characters that a message quotes of what a peer sent."""
+
+
+def shortened(text: str) -> str:
+    """Cut what a peer sent to what fits into a line of a log."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 class WebSocketError(Exception):
@@ -114,7 +123,7 @@ class InvalidHeader(InvalidHandshake):
         what = (
             f"missing {self.name} header"
             if self.value is None
-            else f"invalid {self.name} header: {self.value!r}"
+            else f"invalid {self.name} header: {shortened(self.value)!r}"
         )
         return f"{what} ({self.reason})" if self.reason else what
 
@@ -129,7 +138,7 @@ class InvalidOrigin(InvalidHandshake):
     def __str__(self) -> str:
         if self.origin is None:
             return "missing Origin header"
-        return f"origin {self.origin!r} isn't accepted"
+        return f"origin {shortened(self.origin)!r} isn't accepted"
 
 
 class NegotiationError(InvalidHandshake):

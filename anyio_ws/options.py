@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, 
 
 from .sansio import ClientExtensionFactory, Headers, ServerExtensionFactory, ServerProtocol
 from .sansio.headers import HeadersLike
+from .sansio.http import MAX_HEADER_COUNT, MAX_HEADER_SIZE, MAX_REQUEST_LINE
 from .sansio.messages import MAX_FRAGMENTS
 
 __all__ = [
@@ -66,6 +67,8 @@ class CommonOptions(TypedDict, total=False):
     max_fragment_size: int | None
     max_fragments: int
     auto_pong: bool
+    max_header_size: int
+    max_header_count: int
     max_queue: int
     read_limit: int
     write_limit: int
@@ -92,6 +95,7 @@ class ServerOptions(CommonOptions, total=False):
     extensions: Sequence[ServerExtensionFactory] | None
     select_subprotocol: Callable[[ServerProtocol, Sequence[str]], str | None] | None
     server_header: str | None
+    max_request_line: int
     backlog: int
     reuse_port: bool
     on_handler_error: OnHandlerError
@@ -126,6 +130,11 @@ class CommonConfig:
     auto_pong: bool = True
     """Whether pings are answered. If not, that is up to you: they are among `WebSocket.events`, and
     `WebSocket.send_pong` answers one. Outside of such a block none is."""
+    max_header_size: int = MAX_HEADER_SIZE
+    """Of the handshake request, or of the response without its body: first line and header fields. A larger
+    request is answered with 431; a larger response is an `InvalidMessage`."""
+    max_header_count: int = MAX_HEADER_COUNT
+    """Header fields that it may have; treated as `max_header_size`."""
     max_queue: int = 512
     """Finished messages that wait to be received before reading pauses."""
     read_limit: int = 2**16
@@ -154,6 +163,7 @@ class CommonConfig:
             if size is not None and not (isinstance(size, int) and size >= 1):
                 raise ValueError(f"{name} must be None or bytes, at least 1; got {size!r}")
         _check_amounts(self, max_fragments=1, max_queue=1, read_limit=1, write_limit=0)
+        _check_amounts(self, max_header_size=1, max_header_count=1)
         if isinstance(self.subprotocols, str):
             raise TypeError(
                 f"subprotocols must be a sequence of strings, not {self.subprotocols!r}"
@@ -202,6 +212,8 @@ class ServerConfig(CommonConfig):
     """Chooses among what the client offers, instead of `ServerProtocol.select_subprotocol`."""
     server_header: str | None = "anyio-ws"
     """The Server header; None for none."""
+    max_request_line: int = MAX_REQUEST_LINE
+    """Of the handshake request's first line, with its line break; a longer one is answered with 414."""
     backlog: int = 1024
     """Connections that the kernel queues until they are accepted."""
     reuse_port: bool = False
@@ -213,6 +225,7 @@ class ServerConfig(CommonConfig):
 
     def __post_init__(self) -> None:
         CommonConfig.__post_init__(self)
+        _check_amounts(self, max_request_line=1)
         if isinstance(self.origins, str):
             raise TypeError(f"origins must be a sequence of strings, not {self.origins!r}")
         given: object = self.on_handler_error

@@ -95,6 +95,9 @@ class _AcceptWebSocket(ConnectionContext):
             max_fragment_size=config.max_fragment_size,
             max_fragments=config.max_fragments,
             auto_pong=config.auto_pong,
+            max_header_size=config.max_header_size,
+            max_header_count=config.max_header_count,
+            max_request_line=config.max_request_line,
             logger=config.logger,
         )
         engine = None if config.ssl is None else TLSEngine(config.ssl, server_side=True)

@@ -48,6 +48,8 @@ def test_the_defaults_are_finite(config: ClientConfig | ServerConfig) -> None:
     assert (config.read_limit, config.write_limit) == (2**16, 2**16)
     assert config.max_queue == 512
     assert config.max_fragments == 2**17
+    assert (config.max_header_size, config.max_header_count) == (2**14, 128)
+    assert isinstance(config, ClientConfig) or config.max_request_line == 2**13
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,8 @@ BAD_VALUES: list[tuple[str, object, type[Exception]]] = [
     ("max_fragment_size", 0.5, ValueError),
     ("max_fragments", 0, ValueError),
     ("max_fragments", None, ValueError),
+    ("max_header_size", 0, ValueError),
+    ("max_header_count", None, ValueError),
     ("max_queue", 0, ValueError),
     ("max_queue", 1.5, ValueError),
     ("max_queue", None, ValueError),
@@ -133,6 +137,8 @@ def test_a_value_that_makes_no_sense_is_refused_by_name(
 def test_values_of_one_side_are_checked_too() -> None:
     with pytest.raises(TypeError, match="origins"):
         ServerConfig(origins="http://example.org")
+    with pytest.raises(ValueError, match="max_request_line"):
+        ServerConfig(max_request_line=0)
     with pytest.raises(ValueError, match="X-Bad"):
         ClientConfig(additional_headers={"X-Bad": "two\r\nlines"})
 

@@ -16,7 +16,7 @@ from ..exceptions import (
 from .extensions.base import ClientExtensionFactory, Extension
 from .handshake import VERSION, accept_key, check_upgrade, single_header
 from .headers import Headers, build_extension, is_token, parse_extensions, parse_tokens
-from .http import Request, Response, ResponseReader
+from .http import MAX_HEADER_COUNT, MAX_HEADER_SIZE, Request, Response, ResponseReader
 from .messages import MAX_FRAGMENTS
 from .protocol import LoggerLike, Protocol
 from .state import Side, State, Trigger
@@ -35,6 +35,8 @@ class ClientProtocol(Protocol):
     :param origin: value of the Origin header; None for none
     :param extensions: extensions to offer, in order of preference
     :param subprotocols: subprotocols to offer, in order of preference
+    :param max_header_size: bytes that the response may have, without its body
+    :param max_header_count: header fields that it may have
 
     The other parameters are those of `Protocol`.
 
@@ -54,6 +56,8 @@ class ClientProtocol(Protocol):
         max_fragment_size: int | None = None,
         max_fragments: int = MAX_FRAGMENTS,
         auto_pong: bool = True,
+        max_header_size: int = MAX_HEADER_SIZE,
+        max_header_count: int = MAX_HEADER_COUNT,
         logger: LoggerLike | None = None,
     ) -> None:
         super().__init__(
@@ -75,7 +79,9 @@ class ClientProtocol(Protocol):
         self.available_extensions = extensions or ()
         self.available_subprotocols = subprotocols or ()
         self.key = base64.b64encode(secrets.token_bytes(16)).decode()
-        self._reader: ResponseReader | None = ResponseReader()
+        self._reader: ResponseReader | None = ResponseReader(
+            max_header_size=max_header_size, max_header_count=max_header_count
+        )
 
     def connect(self) -> Request:
         """Make the handshake request.

@@ -13,14 +13,30 @@ from typing import Final, cast
 
 import h11
 
-from ..exceptions import InvalidMessage
+from ..exceptions import InvalidMessage, shortened
 from .headers import Headers
 
-__all__ = ["MAX_BODY", "MAX_HEAD", "Request", "RequestReader", "Response", "ResponseReader"]
+__all__ = [
+    "MAX_BODY",
+    "MAX_HEADER_COUNT",
+    "MAX_HEADER_SIZE",
+    "MAX_REQUEST_LINE",
+    "Request",
+    "RequestReader",
+    "Response",
+    "ResponseReader",
+]
 
-MAX_HEAD: Final = 2**14
+MAX_HEADER_SIZE: Final = 2**14
 """Bytes that the first line and the header fields of a message may have: h11's default, which is what
 most servers allow."""
+
+MAX_HEADER_COUNT: Final = 128
+"""Header fields that a message may have; browsers send some fifteen, proxies add a few."""
+
+MAX_REQUEST_LINE: Final = 2**13
+"""Bytes that the first line of a request may have, its line break included; RFC 9112, section 3, wants at
+least 8000."""
 
 MAX_BODY: Final = 2**16
 """Bytes of a rejecting response's body that are kept; it is there to explain, not to transfer data."""
@@ -86,65 +102,132 @@ def _headers(event: h11.Request | h11.Response | h11.InformationalResponse) -> H
 
 
 class _Reader:
-    """What reading a request and reading a response have in common."""
+    """What reading a request and reading a response have in common.
 
-    def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
-        self._connection = h11.Connection(role, max_incomplete_event_size=MAX_HEAD)
-        self._unread = 0  # bytes fed that no head has taken
+    h11 is never given more of a head than it may have: whether one is refused, and why, doesn't depend on
+    how it was cut, and h11 never works on more.
+    """
+
+    def __init__(
+        self,
+        role: type[h11.CLIENT] | type[h11.SERVER],
+        *,
+        max_header_size: int,
+        max_header_count: int,
+    ) -> None:
+        self._connection = h11.Connection(role, max_incomplete_event_size=max_header_size)
+        self._max_header_size = max_header_size
+        self._max_header_count = max_header_count
+        self._given = 0  # bytes of the head that h11 has
+        self._waiting = b""  # what it hasn't got yet
+        self._line_ended = False  # whether it has the first line of the head
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the network; b"" for the end of the stream."""
-        self._unread += len(data)
-        self._connection.receive_data(data)
+        if data:
+            self._waiting += data
+        else:
+            self._connection.receive_data(b"")
 
     def trailing_data(self) -> bytes:
         """Return what came after the message."""
-        return self._connection.trailing_data[0]
+        return self._connection.trailing_data[0] + self._waiting
 
-    def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+    def _next_event(self, limit: int | None) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """Let h11 go on, with up to *limit* bytes of the head; None for no limit."""
+        room = len(self._waiting) if limit is None else max(0, limit - self._given)
+        piece, self._waiting = self._waiting[:room], self._waiting[room:]
         try:
+            if piece:  # nothing would be the end of the stream
+                self._given += len(piece)
+                self._line_ended = self._line_ended or b"\n" in piece
+                self._connection.receive_data(piece)
             return self._connection.next_event()
         except h11.RemoteProtocolError as exc:
-            raise InvalidMessage(str(exc), exc.error_status_hint) from exc
+            raise InvalidMessage(shortened(str(exc)), exc.error_status_hint) from exc
 
-    def _end_head(self) -> None:
-        # h11 bounds only what is incomplete: a head that comes in one piece passes it.
-        rest = len(self.trailing_data())
-        size, self._unread = self._unread - rest, rest
-        if size > MAX_HEAD:
-            raise InvalidMessage(f"HTTP header fields of {size} bytes exceed {MAX_HEAD}", 431)
+    def _too_large(self) -> InvalidMessage:
+        limit = self._max_header_size
+        return InvalidMessage(
+            f"HTTP header of {limit + 1} bytes or more exceeds the limit of {limit} (max_header_size)",
+            431,
+        )
+
+    def _end_head(self, event: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
+        count = len(event.headers)
+        if count > self._max_header_count:
+            raise InvalidMessage(
+                f"{count} HTTP header fields exceed the limit of {self._max_header_count} "
+                "(max_header_count)",
+                431,
+            )
+        self._given = len(self._connection.trailing_data[0])
+        return _headers(event)
 
 
 class RequestReader(_Reader):
     """Reads one handshake request."""
 
-    def __init__(self) -> None:
-        super().__init__(h11.SERVER)
+    def __init__(
+        self,
+        *,
+        max_header_size: int = MAX_HEADER_SIZE,
+        max_header_count: int = MAX_HEADER_COUNT,
+        max_request_line: int = MAX_REQUEST_LINE,
+    ) -> None:
+        super().__init__(
+            h11.SERVER, max_header_size=max_header_size, max_header_count=max_header_count
+        )
+        self._max_request_line = max_request_line
 
     def next_request(self) -> Request | None:
         """Return the request once its head is complete, None before.
 
         :raises InvalidMessage: it isn't HTTP, is too long, or ended early
         """
-        event = self._next_event()
+        event = self._next_head_event()
+        if event is h11.NEED_DATA:
+            return None
         if not isinstance(event, h11.Request):
-            if event is h11.NEED_DATA:
-                return None
             raise InvalidMessage("did not receive a complete HTTP request", 400)
-        self._end_head()
+        headers = self._end_head(event)
         return Request(
             path=event.target.decode("ascii"),
-            headers=_headers(event),
+            headers=headers,
             method=event.method.decode("ascii"),
             http_version=event.http_version.decode("ascii"),
         )
+
+    def _next_head_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        limit = self._max_request_line
+        if limit < self._max_header_size:
+            event = self._next_event(limit)
+            if event is not h11.NEED_DATA or not self._waiting:
+                return event
+            if not self._line_ended:
+                raise InvalidMessage(
+                    f"request line of {limit + 1} bytes or more exceeds the limit of {limit} "
+                    "(max_request_line)",
+                    414,
+                )
+        event = self._next_event(self._max_header_size)
+        if event is h11.NEED_DATA and self._waiting:
+            raise self._too_large()
+        return event
 
 
 class ResponseReader(_Reader):
     """Reads one handshake response, with the body if it is a rejection."""
 
-    def __init__(self) -> None:
-        super().__init__(h11.CLIENT)
+    def __init__(
+        self,
+        *,
+        max_header_size: int = MAX_HEADER_SIZE,
+        max_header_count: int = MAX_HEADER_COUNT,
+    ) -> None:
+        super().__init__(
+            h11.CLIENT, max_header_size=max_header_size, max_header_count=max_header_count
+        )
         # h11 follows both directions: it reads a 101 only after an upgrade was asked for.
         self._connection.send(
             h11.Request(
@@ -166,7 +249,7 @@ class ResponseReader(_Reader):
         """
         while True:
             try:
-                event = self._next_event()
+                event = self._next_event(self._max_header_size if self._response is None else None)
             except InvalidMessage:
                 if self._response is not None:
                     return self._complete()  # a broken body takes nothing from the status
@@ -189,6 +272,8 @@ class ResponseReader(_Reader):
                     return self._complete()
             elif isinstance(event, h11.EndOfMessage):
                 return self._complete()
+            elif event is h11.NEED_DATA and self._waiting:
+                raise self._too_large()
             elif event is h11.NEED_DATA and not at_eof:
                 return None
             else:
@@ -200,9 +285,5 @@ class ResponseReader(_Reader):
         return response
 
     def _make(self, event: h11.Response | h11.InformationalResponse) -> Response:
-        self._end_head()
-        return Response(
-            event.status_code,
-            bytes(event.reason).decode("iso-8859-1"),
-            _headers(event),
-        )
+        headers = self._end_head(event)
+        return Response(event.status_code, bytes(event.reason).decode("iso-8859-1"), headers)

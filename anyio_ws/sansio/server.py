@@ -20,7 +20,15 @@ from ..exceptions import (
 from .extensions.base import Extension, ServerExtensionFactory
 from .handshake import VERSION, accept_key, check_upgrade, single_header
 from .headers import Headers, build_extension, parse_extensions, parse_tokens
-from .http import Request, RequestReader, Response, reason_phrase
+from .http import (
+    MAX_HEADER_COUNT,
+    MAX_HEADER_SIZE,
+    MAX_REQUEST_LINE,
+    Request,
+    RequestReader,
+    Response,
+    reason_phrase,
+)
 from .messages import MAX_FRAGMENTS
 from .protocol import LoggerLike, Protocol
 from .state import Side, State, Trigger
@@ -44,6 +52,9 @@ class ServerProtocol(Protocol):
     :param subprotocols: supported subprotocols, in order of decreasing preference
     :param select_subprotocol: called instead of the method of that name, with the protocol and what
         the client offers
+    :param max_header_size: bytes that the request may have
+    :param max_header_count: header fields that it may have
+    :param max_request_line: bytes that its first line may have, with the line break
 
     The other parameters are those of `Protocol`.
     """
@@ -60,6 +71,9 @@ class ServerProtocol(Protocol):
         max_fragment_size: int | None = None,
         max_fragments: int = MAX_FRAGMENTS,
         auto_pong: bool = True,
+        max_header_size: int = MAX_HEADER_SIZE,
+        max_header_count: int = MAX_HEADER_COUNT,
+        max_request_line: int = MAX_REQUEST_LINE,
         logger: LoggerLike | None = None,
     ) -> None:
         super().__init__(
@@ -75,7 +89,11 @@ class ServerProtocol(Protocol):
         self.available_extensions = extensions or ()
         self.available_subprotocols = subprotocols or ()
         self._select_subprotocol = select_subprotocol
-        self._reader: RequestReader | None = RequestReader()
+        self._reader: RequestReader | None = RequestReader(
+            max_header_size=max_header_size,
+            max_header_count=max_header_count,
+            max_request_line=max_request_line,
+        )
         self._request: Request | None = None
         self._held = bytearray()
 

@@ -29,7 +29,7 @@ from anyio_ws.sansio import (
     parse_uri,
 )
 from anyio_ws.sansio.handshake import accept_key
-from anyio_ws.sansio.http import MAX_BODY, MAX_HEAD
+from anyio_ws.sansio.http import MAX_BODY, MAX_HEADER_SIZE
 
 from .helpers import (
     CLOSE,
@@ -413,8 +413,8 @@ def test_the_body_of_a_rejection_is_kept_for_whoever_wants_to_know(
         b"\r\n\r\n",
         b"HTTP/1.1 abc\r\n\r\n",
         b"HTTP/1.1 101 OK\r\nbad line\r\n\r\n",
-        b"HTTP/1.1 101 OK\r\nX: " + b"a" * MAX_HEAD + b"\r\n\r\n",
-        b"HTTP/1.1 101 OK\r\n" + b"X: 1\r\n" * MAX_HEAD,
+        b"HTTP/1.1 101 OK\r\nX: " + b"a" * MAX_HEADER_SIZE + b"\r\n\r\n",
+        b"HTTP/1.1 101 OK\r\n" + b"X: 1\r\n" * MAX_HEADER_SIZE,
     ],
 )
 def test_what_is_no_response_fails_the_handshake_without_an_event(

@@ -33,7 +33,7 @@ from anyio_ws.sansio import (
     State,
 )
 from anyio_ws.sansio.handshake import accept_key
-from anyio_ws.sansio.http import MAX_HEAD
+from anyio_ws.sansio.http import MAX_HEADER_SIZE
 from anyio_ws.sansio.server import MAX_HELD
 
 from .helpers import (
@@ -294,9 +294,9 @@ def test_another_http_version_is_rejected_with_505(version: str, split: Split) -
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nbad line\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
-        (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"a" * MAX_HEAD + b"\r\n\r\n", 431),
-        (b"GET /" + b"a" * MAX_HEAD + b" HTTP/1.1\r\nHost: h\r\n\r\n", 431),
-        (b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * MAX_HEAD, 431),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"a" * MAX_HEADER_SIZE + b"\r\n\r\n", 431),
+        (b"GET /" + b"a" * MAX_HEADER_SIZE + b" HTTP/1.1\r\nHost: h\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * MAX_HEADER_SIZE, 431),
     ],
 )
 def test_what_is_no_request_is_refused_without_an_event(

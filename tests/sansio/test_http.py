@@ -6,7 +6,13 @@ import pytest
 
 from anyio_ws.exceptions import InvalidMessage
 from anyio_ws.sansio import Headers, Request, Response
-from anyio_ws.sansio.http import MAX_BODY, MAX_HEAD, RequestReader, ResponseReader, reason_phrase
+from anyio_ws.sansio.http import (
+    MAX_BODY,
+    MAX_HEADER_SIZE,
+    RequestReader,
+    ResponseReader,
+    reason_phrase,
+)
 
 from .helpers import SPLITS, Split, byte_by_byte, whole
 
@@ -161,18 +167,101 @@ def head_of(size: int) -> bytes:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_head_has_a_limit_that_does_not_depend_on_how_it_is_cut(split: Split) -> None:
-    request, trailing = read_request(head_of(MAX_HEAD) + b"rest" * 5000, split)
+    request, trailing = read_request(head_of(MAX_HEADER_SIZE) + b"rest" * 5000, split)
     assert request is not None
     assert trailing == b"rest" * 5000
-    for size in (MAX_HEAD + 1, 2 * MAX_HEAD):
+    for size in (MAX_HEADER_SIZE + 1, 2 * MAX_HEADER_SIZE):
         with pytest.raises(InvalidMessage) as caught:
             read_request(head_of(size), split)
         assert caught.value.status == 431
 
 
+def refusal(data: bytes, split: Split, **limits: int) -> InvalidMessage | None:
+    """What is wrong with a request, if anything is."""
+    reader = RequestReader(**limits)
+    try:
+        for piece in split(data):
+            reader.feed(piece)
+            if reader.next_request() is not None:
+                return None
+    except InvalidMessage as exc:
+        return exc
+    raise AssertionError("neither a request nor a refusal")
+
+
+LINE = b"GET /" + b"x" * 84 + b" HTTP/1.1\r\n"
+REST = b"Host: h\r\n" + b"X: 1\r\n" * 9 + b"\r\n"
+assert (len(LINE), len(REST)) == (100, 65)
+
+REFUSED: list[tuple[dict[str, int], int | None, str]] = [
+    ({"max_request_line": 100, "max_header_size": 165, "max_header_count": 10}, None, ""),
+    ({"max_request_line": 165, "max_header_size": 165}, None, ""),
+    ({"max_request_line": 1000, "max_header_size": 165}, None, ""),
+    ({"max_request_line": 99}, 414, "request line of 100 bytes or more exceeds the limit of 99"),
+    ({"max_request_line": 1}, 414, "request line of 2 bytes or more exceeds the limit of 1"),
+    ({"max_header_size": 164}, 431, "HTTP header of 165 bytes or more exceeds the limit of 164"),
+    ({"max_header_size": 99}, 431, "HTTP header of 100 bytes or more exceeds the limit of 99"),
+    (
+        {"max_header_size": 99, "max_request_line": 98},
+        414,
+        "request line of 99 bytes or more exceeds the limit of 98",
+    ),
+    (
+        {"max_header_size": 98, "max_request_line": 98},
+        431,
+        "HTTP header of 99 bytes or more exceeds the limit of 98",
+    ),
+    ({"max_header_count": 9}, 431, "10 HTTP header fields exceed the limit of 9"),
+]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(("limits", "status", "reason"), REFUSED)
+@pytest.mark.parametrize("trailing", [b"", b"\n" * 1000])
+def test_each_limit_of_a_request_has_its_status_and_is_named(
+    limits: dict[str, int], status: int | None, reason: str, trailing: bytes, split: Split
+) -> None:
+    exc = refusal(LINE + REST + trailing, split, **limits)
+    if status is None:
+        assert exc is None
+    else:
+        assert exc is not None
+        assert exc.status == status
+        name = "max_request_line" if status == 414 else next(iter(limits))
+        assert str(exc) == f"{reason} ({name})"
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        # What the first byte gives away is found before the line has grown too long.
+        (b"\x16\x03\x01" + b"x" * 20_000, 400),
+        (b"x" * 20_000, 414),
+        (b"x" * 20_000 + b"\r\n\r\n", 414),
+        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nno colon\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\nno colon\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nno colon\r\n" + b"X: 1\r\n" * 200 + b"\r\n", 400),
+        (b"\n" * 20_000, 400),
+    ],
+)
+def test_what_is_wrong_in_two_ways_is_refused_as_one_however_it_is_cut(
+    data: bytes, status: int, split: Split
+) -> None:
+    exc = refusal(data, split)
+    assert exc is not None
+    assert exc.status == status
+
+
+def test_what_is_refused_is_quoted_in_part_only() -> None:
+    exc = refusal(b"x" * 5000 + b"\r\n\r\n", whole)
+    assert exc is not None
+    assert len(str(exc)) < 120
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_head_without_end_is_given_up(split: Split) -> None:
-    endless = b"GET / HTTP/1.1\r\nHost: h\r\n" + b"X: 1\r\n" * MAX_HEAD
+    endless = b"GET / HTTP/1.1\r\nHost: h\r\n" + b"X: 1\r\n" * MAX_HEADER_SIZE
     with pytest.raises(InvalidMessage) as caught:
         read_request(endless, split)
     assert caught.value.status == 431
@@ -277,10 +366,10 @@ def test_a_response_that_has_no_body_ends_with_its_head(status: int) -> None:
         b"HTTP/1.1 101 X\r\nno colon\r\n\r\n",
         b"HTTP/1.1 101 X\r\nA: b\0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nX: " + b"a" * MAX_HEAD + b"\r\n\r\n",
-        b"HTTP/1.1 101 OK\r\nX: " + b"a" * MAX_HEAD + b"\r\n\r\n",
-        b"HTTP/1.1 100 OK\r\n\r\nHTTP/1.1 101 OK\r\nX: " + b"a" * MAX_HEAD + b"\r\n\r\n",
-        b"HTTP/1.1 101 OK\r\n" + b"X: a\r\n" * MAX_HEAD,
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * MAX_HEADER_SIZE + b"\r\n\r\n",
+        b"HTTP/1.1 101 OK\r\nX: " + b"a" * MAX_HEADER_SIZE + b"\r\n\r\n",
+        b"HTTP/1.1 100 OK\r\n\r\nHTTP/1.1 101 OK\r\nX: " + b"a" * MAX_HEADER_SIZE + b"\r\n\r\n",
+        b"HTTP/1.1 101 OK\r\n" + b"X: a\r\n" * MAX_HEADER_SIZE,
     ],
 )
 def test_what_is_not_a_response_is_an_invalid_message(data: bytes, split: Split) -> None:
@@ -289,8 +378,53 @@ def test_what_is_not_a_response_is_an_invalid_message(data: bytes, split: Split)
 
 
 @pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"max_header_size": 41, "max_header_count": 3}, None),
+        (
+            {"max_header_size": 40},
+            "HTTP header of 41 bytes or more exceeds the limit of 40 (max_header_size)",
+        ),
+        (
+            {"max_header_count": 2},
+            "3 HTTP header fields exceed the limit of 2 (max_header_count)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("status", [101, 404])
+def test_each_limit_of_a_response_is_named(
+    limits: dict[str, int], reason: str | None, status: int, split: Split
+) -> None:
+    data = b"HTTP/1.1 %d X\r\nA: 1\r\nB: 2\r\nLonger: 3\r\n\r\n" % status
+    assert len(data) == 41
+    reader = ResponseReader(**limits)
+    try:
+        for piece in split(data + b"\x81\x00" * 500):
+            reader.feed(piece)
+            if reader.next_response() is not None:
+                break
+    except InvalidMessage as exc:
+        assert str(exc) == reason
+    else:
+        assert reason is None
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_body_of_a_response_does_not_count_as_its_head(split: Split) -> None:
+    head = b"HTTP/1.1 404 X\r\nContent-Length: 5000\r\n\r\n"
+    reader = ResponseReader(max_header_size=len(head))
+    response = None
+    for piece in split(head + b"x" * 5000):
+        reader.feed(piece)
+        response = response or reader.next_response()
+    assert response is not None
+    assert response.body == b"x" * 5000
+
+
+@pytest.mark.parametrize("split", SPLITS)
 def test_each_informational_head_has_its_own_limit(split: Split) -> None:
-    early = b"HTTP/1.1 103 X\r\nX: " + b"a" * (MAX_HEAD - 100) + b"\r\n\r\n"
+    early = b"HTTP/1.1 103 X\r\nX: " + b"a" * (MAX_HEADER_SIZE - 100) + b"\r\n\r\n"
     response, _ = read_response(early * 3 + b"HTTP/1.1 101 X\r\n\r\n", split)
     assert response == Response(101, "X", Headers())
 

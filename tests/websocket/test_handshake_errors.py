@@ -56,7 +56,7 @@ BAD_REQUESTS = {
     "body": (REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\nabc"), 400, "body"),
     "no http": (b"hello\r\n\r\n", 400, ""),
     "no host": (REQUEST.replace(b"Host: example.org\r\n", b""), 400, ""),
-    "long line": (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n", 431, ""),
+    "long line": (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n", 414, "max_request_line"),
 }
 
 

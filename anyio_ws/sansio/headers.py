@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Final, cast
 
-from ..exceptions import InvalidHeader
+from ..exceptions import InvalidHeader, shortened
 
 __all__ = [
     "ExtensionParameter",
@@ -158,7 +158,7 @@ def parse_tokens(name: str, values: Sequence[str]) -> list[str]:
             if not token:
                 continue  # RFC 9110, 5.6.1.2: empty elements are to be ignored
             if not is_token(token):
-                raise InvalidHeader(name, value, f"{token!r} isn't a token")
+                raise InvalidHeader(name, value, f"{shortened(token)!r} isn't a token")
             tokens.append(token)
     return tokens
 

@@ -16,6 +16,7 @@ from ..exceptions import (
     InvalidOrigin,
     NegotiationError,
     ProtocolError,
+    shortened,
 )
 from .extensions.base import Extension, ServerExtensionFactory
 from .handshake import VERSION, accept_key, check_upgrade, single_header
@@ -38,6 +39,17 @@ __all__ = ["ServerProtocol"]
 MAX_HELD: Final = 2**17
 """Bytes after the request that are kept until the response is sent: what a client that doesn't wait
 for it may have sent in two reads."""
+
+
+_UPGRADE: Final = {"Connection", "Upgrade", "Sec-WebSocket-Version"}
+"""Headers that a request for something else than a WebSocket connection lacks."""
+
+_TELLING: Final = {
+    405: (("Allow", "GET"),),
+    # RFC 9110, 15.5.22, and RFC 6455, 4.4: what to upgrade to, and which version of it.
+    426: (("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)),
+}
+"""What a rejection says in headers about how to do better, by status."""
 
 
 class ServerProtocol(Protocol):
@@ -147,8 +159,9 @@ class ServerProtocol(Protocol):
         for subprotocol in self.available_subprotocols:
             if subprotocol in subprotocols:
                 return subprotocol
+        offered = shortened(", ".join(subprotocols))
         raise NegotiationError(
-            f"none of the subprotocols offered ({', '.join(subprotocols) or 'none'}) is supported; "
+            f"none of the subprotocols offered ({offered or 'none'}) is supported; "
             f"this server supports {', '.join(self.available_subprotocols)}"
         )
 
@@ -199,10 +212,10 @@ class ServerProtocol(Protocol):
 
     def _check_request(self, request: Request) -> str:
         """Judge the request (RFC 6455, section 4.2.1) and return its Sec-WebSocket-Key."""
-        if request.method != "GET":
-            raise InvalidMessage(f"method {request.method} instead of GET", 405)
-        if request.http_version != "1.1":
+        if request.http_version != "1.1":  # first: in another one, the rest may mean something else
             raise InvalidMessage(f"HTTP version {request.http_version} instead of 1.1", 505)
+        if request.method != "GET":
+            raise InvalidMessage(f"method {shortened(request.method)} instead of GET", 405)
         headers = request.headers
         if (
             headers.get("Transfer-Encoding") is not None
@@ -248,22 +261,14 @@ class ServerProtocol(Protocol):
 
     def _reject_for(self, exc: InvalidHandshake) -> Response:
         status = 400
-        extra: list[tuple[str, str]] = []
         if isinstance(exc, InvalidMessage):
             status = exc.status
-            if status == 405:
-                extra = [("Allow", "GET")]
         elif isinstance(exc, InvalidOrigin):
             status = 403
-        elif isinstance(exc, InvalidHeader):
-            if exc.name in ("Connection", "Upgrade"):
-                status = 426
-                extra = [("Upgrade", "websocket")]
-            elif exc.name == "Sec-WebSocket-Version":
-                status = 426  # RFC 6455, 4.4: tell which version would do
-                extra = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)]
+        elif isinstance(exc, InvalidHeader) and exc.name in _UPGRADE:
+            status = 426
         response = self.reject(status, f"Failed to open a WebSocket connection: {exc}.\n")
-        for name, value in extra:
+        for name, value in _TELLING.get(status, ()):
             response.headers.add(name, value)
         return response
 
@@ -301,7 +306,8 @@ class ServerProtocol(Protocol):
 
     def _hold(self, data: bytes) -> None:
         if len(self._held) + len(data) > MAX_HELD:
-            self._refuse(InvalidMessage(f"more than {MAX_HELD} bytes before the response"))
+            size = len(self._held) + len(data)
+            self._refuse(InvalidMessage(f"{size} bytes before the response exceed {MAX_HELD}"))
         else:
             self._held += data
 

@@ -56,12 +56,40 @@ BAD_REQUESTS = {
     "body": (REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\nabc"), 400, "body"),
     "no http": (b"hello\r\n\r\n", 400, ""),
     "no host": (REQUEST.replace(b"Host: example.org\r\n", b""), 400, ""),
+    "other version": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "2.0"),
+    "plain request": (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 426, "Sec-WebSocket-Version: 13"),
+    "lengths": (
+        REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 0\r\nContent-Length: 3\r\n\r\nabc"),
+        400,
+        "Content-Length",
+    ),
+    "chunked": (
+        REQUEST.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"),
+        400,
+        "body",
+    ),
+    "origin": (
+        REQUEST.replace(b"\r\n\r\n", b"\r\nOrigin: http://evil.example\r\n\r\n"),
+        403,
+        "evil",
+    ),
+    "two requests": (REQUEST.replace(b"GET", b"PUT") + REQUEST, 405, "Allow: GET"),
     "long line": (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n", 414, "max_request_line"),
+    "large header": (
+        REQUEST.replace(b"\r\n\r\n", b"\r\nX: " + b"x" * 100_000 + b"\r\n\r\n"),
+        431,
+        "max_header_size",
+    ),
+    "many headers": (
+        REQUEST.replace(b"\r\n\r\n", b"\r\nX: 1" * 200 + b"\r\n\r\n"),
+        431,
+        "max_header_count",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", BAD_REQUESTS)
-async def test_a_bad_request_is_answered_with_the_fitting_status(case: str) -> None:
+async def test_a_bad_request_is_answered_with_the_fitting_status_and_the_end(case: str) -> None:
     request, status, said = BAD_REQUESTS[case]
     async with open_server(echo, "127.0.0.1", 0) as server:
         async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
@@ -75,6 +103,10 @@ async def test_a_bad_request_is_answered_with_the_fitting_status(case: str) -> N
                     pass
         assert answer.startswith(b"HTTP/1.1 %d " % status), answer
         assert said.encode() in answer
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b"\r\nConnection: close\r\n" in head
+        assert b"\r\nContent-Length: %d\r\n" % len(body) in head
+        assert 0 < len(body) < 500
         async with open_websocket(server.url) as ws:  # and the server lives
             await ws.ping()
 

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from .connection import Connection
 from .contexts import exit_group
 from .errors import Call
-from .exceptions import ConnectionClosed, InvalidHandshake
+from .exceptions import ConnectionClosed
 from .options import CommonConfig
 from .sansio import Request, Response, State
 from .transports.base import Transport
@@ -37,8 +37,6 @@ class ConnectionContext(ABC):
 
     def __init__(self, config: CommonConfig) -> None:
         self._open_timeout = config.open_timeout
-        self._opening: anyio.CancelScope | None = None
-        self._given_up = False
         self._rejection: Exception | None = None
         self._group: TaskGroup | None = None
         self._connection: Connection | None = None
@@ -54,13 +52,10 @@ class ConnectionContext(ABC):
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
         try:
-            with anyio.move_on_after(self._open_timeout) as self._opening:
-                if not self._given_up:
-                    self._ws = await self._open()
+            with anyio.move_on_after(self._open_timeout):
+                self._ws = await self._open()
             if self._rejection is not None:
                 raise self._rejection
-            if self._given_up:
-                raise InvalidHandshake("given up before the connection was open")
             if self._ws is None:
                 raise TimeoutError(
                     f"the connection wasn't open after open_timeout, {self._open_timeout} seconds"
@@ -122,12 +117,6 @@ class ConnectionContext(ABC):
         if not connection.input_over or connection.protocol.close_rcvd:
             return None
         return connection.closed(Call.RECEIVE)
-
-    def give_up(self) -> None:
-        """Stop opening, if the connection isn't open yet."""
-        self._given_up = True
-        if self._opening is not None:
-            self._opening.cancel()
 
     def _run(self, connection: Connection) -> None:
         """Start what the transport has to run."""

@@ -27,6 +27,7 @@ from .sansio import (
     ServerExtensionFactory,
     ServerPerMessageDeflateFactory,
     ServerProtocol,
+    State,
 )
 from .sansio.frames import check_close
 from .sansio.headers import build_host
@@ -83,10 +84,8 @@ class _AcceptWebSocket(ConnectionContext):
         super().__init__(config)
         self._stream = stream
         self._config = config
-
-    async def _open(self) -> WebSocket:
-        config = self._config
-        protocol = ServerProtocol(
+        self._given_up = False
+        self._protocol = ServerProtocol(
             origins=config.origins,
             extensions=_extensions(config),
             subprotocols=config.subprotocols,
@@ -100,9 +99,14 @@ class _AcceptWebSocket(ConnectionContext):
             max_request_line=config.max_request_line,
             logger=config.logger,
         )
+
+    async def _open(self) -> WebSocket:
+        config, protocol = self._config, self._protocol
         engine = None if config.ssl is None else TLSEngine(config.ssl, server_side=True)
         connection = Connection(protocol, secured(await over(self._stream), engine), config)
         self._run(connection)
+        if self._given_up:
+            self._refuse(connection)
         try:
             request = await handshake_message(connection)
             assert isinstance(request, Request)
@@ -116,9 +120,25 @@ class _AcceptWebSocket(ConnectionContext):
             raise
         return WebSocket(connection, url=request.path, request=request, response=response)
 
+    def give_up(self) -> None:
+        """Answer with 503 because the server shuts down, whatever was or will be asked.
+
+        Not for a connection that is open.
+        """
+        self._given_up = True
+        if self._connection is not None:
+            self._refuse(self._connection)
+
+    def _refuse(self, connection: Connection) -> None:
+        protocol = self._protocol
+        if protocol.state is State.CONNECTING and protocol.handshake_exc is None:
+            protocol.handshake_exc = InvalidHandshake("the server is shutting down")
+            protocol.send_response(protocol.reject(503, "The server is shutting down.\n"))
+            connection.after_handshake()
+
     def _respond(self, protocol: ServerProtocol, request: Request) -> Response:
         if protocol.handshake_exc is not None:
-            raise protocol.handshake_exc  # the client didn't wait for an answer
+            raise protocol.handshake_exc  # the client didn't wait for an answer; or we couldn't
         if self._config.origins is None and not _from_here(request):
             protocol.origins = ()
         try:
@@ -199,10 +219,11 @@ class WebSocketServer:
     ) -> None:
         """Stop accepting, let the handlers finish, say goodbye.
 
-        Handlers have *grace* seconds (None: none) to finish by themselves. Connections that are open then
-        are closed with *code* and *reason*, each within ``close_timeout``; a handler that goes on for
-        another ``close_timeout`` after that is cancelled. Returns when every handler has ended. Cancelling it
-        ends everything now.
+        Clients that are in the opening handshake are answered with HTTP 503, and have ``close_timeout`` to
+        end the connection. Handlers have *grace* seconds (None: none) to finish by themselves. Connections
+        that are open then are closed with *code* and *reason*, each within ``close_timeout``; a handler that
+        goes on for another ``close_timeout`` after that is cancelled. Returns when every handler has ended.
+        Cancelling it ends everything now.
 
         :raises ProtocolError: *code* can't be sent
         :raises ValueError: *reason* is too long

@@ -6,16 +6,19 @@ Handlers that raise and clients that misbehave: ``tests/promises/test_p5_one_bad
 from __future__ import annotations
 
 import logging
+import ssl
 from functools import partial
 
 import anyio
 import pytest
 import trio
+from anyio.abc import ByteStream
 
 from anyio_ws import (
     ConnectError,
     ConnectionClosed,
     ConnectionClosedError,
+    InvalidStatus,
     ProtocolError,
     ServerConfig,
     WebSocket,
@@ -25,7 +28,7 @@ from anyio_ws import (
     serve_websocket,
 )
 
-from .helpers import REQUEST
+from .helpers import REQUEST, settle
 
 
 async def echo(ws: WebSocket) -> None:
@@ -256,14 +259,72 @@ async def test_shutdown_with_a_code_that_cannot_be_sent_ends_nothing(code: int) 
         await check_echo(server)
 
 
-async def test_shutdown_gives_up_handshakes_in_progress() -> None:
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\n"
+
+
+@pytest.mark.parametrize("sent", [b"", REQUEST[:30]], ids=["nothing", "half"])
+async def test_shutdown_answers_handshakes_in_progress_with_503(sent: bytes) -> None:
     async with open_server(echo, "127.0.0.1", 0, open_timeout=None) as server:
         async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
-            await stream.send(REQUEST[:30])
+            if sent:
+                await stream.send(sent)
             await check_echo(server)  # so the server has accepted the other one, too
-            await server.shutdown()
-            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
-                await stream.receive()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(server.shutdown)
+                answer = await read_to_the_end(stream)
+                head, _, body = answer.partition(b"\r\n\r\n")
+                assert head.startswith(UNAVAILABLE)
+                assert b"\r\nConnection: close\r\n" in head
+                assert b"\r\nContent-Length: %d\r\n" % len(body) in head
+                assert body == b"The server is shutting down.\n"
+                await stream.aclose()  # or else shutting down takes close_timeout
+
+
+async def read_to_the_end(stream: ByteStream) -> bytes:
+    data = b""
+    with anyio.fail_after(10):
+        try:
+            while True:
+                data += await stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            return data
+
+
+async def test_a_client_of_ours_that_is_late_sees_the_503() -> None:
+    async with open_server(echo, "127.0.0.1", 0) as server:
+        async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
+            await check_echo(server)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(server.shutdown)
+                with pytest.raises(InvalidStatus) as caught:
+                    async with open_websocket(server.url, stream=stream):
+                        pass
+                assert caught.value.response.status_code == 503
+
+
+async def test_a_client_that_stays_after_its_503_delays_shutdown_by_close_timeout_at_most() -> None:
+    async with open_server(echo, "127.0.0.1", 0, close_timeout=0.05) as server:
+        async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
+            await check_echo(server)
+            with anyio.fail_after(5):
+                await server.shutdown()
+            assert (await read_to_the_end(stream)).startswith(UNAVAILABLE)
+
+
+async def test_shutdown_during_tls_tells_the_client_when_it_is_secured(
+    server_ssl_context: ssl.SSLContext, client_ssl_context: ssl.SSLContext
+) -> None:
+    async with open_server(echo, "127.0.0.1", 0, ssl=server_ssl_context) as server:
+        async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
+            async with open_websocket(server.url, ssl=client_ssl_context) as ws:
+                await ws.ping()  # so the server has accepted the other one, too
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(server.shutdown)
+                await settle()
+                with pytest.raises(InvalidStatus) as caught:
+                    async with open_websocket(server.url, stream=stream, ssl=client_ssl_context):
+                        pass
+                assert caught.value.response.status_code == 503
 
 
 async def test_cancelling_shutdown_ends_everything_now() -> None:

@@ -64,6 +64,7 @@ SHELVES: list[tuple[str, str]] = [
     ("sansio", "sansio.masking sansio.frames sansio.headers sansio.uri sansio.state sansio._codec"),
     ("sansio", "sansio.extensions sansio.extensions.*"),
     ("sansio", "sansio.messages"),
+    ("sansio", "sansio.head"),
     ("sansio", "sansio.http"),
     ("sansio", "sansio.protocol"),
     ("sansio", "sansio.handshake sansio.client sansio.server"),

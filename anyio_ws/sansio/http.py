@@ -1,8 +1,9 @@
 """The two HTTP messages of the opening handshake (RFC 6455, section 4).
 
-Reading is h11's: it is strict, bounded and hardened. Writing is a status or request line and
-`Headers.serialize`: h11 insists on having seen the request before it writes an answer to it, while
-here a response may be made and sent without one; `Headers` has already refused what would be unsafe.
+Reading is h11's, which is strict; `HeadBuffer` keeps from it what it would take too long to read. Writing is
+a status or request line and `Headers.serialize`: h11 insists on having seen the request before it writes an
+answer to it, while here a response may be made and sent without one; `Headers` has already refused what
+would be unsafe.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final, cast
 import h11
 
 from ..exceptions import InvalidMessage, shortened
+from .head import HeadBuffer
 from .headers import Headers
 
 __all__ = [
@@ -40,6 +42,9 @@ least 8000."""
 
 MAX_BODY: Final = 2**16
 """Bytes of a rejecting response's body that are kept; it is there to explain, not to transfer data."""
+
+PIECE: Final = 128
+"""Bytes of a body that h11 is given at a time, and that it may leave for later."""
 
 
 @dataclass(slots=True)
@@ -102,11 +107,7 @@ def _headers(event: h11.Request | h11.Response | h11.InformationalResponse) -> H
 
 
 class _Reader:
-    """What reading a request and reading a response have in common.
-
-    h11 is never given more of a head than it may have: whether one is refused, and why, doesn't depend on
-    how it was cut, and h11 never works on more.
-    """
+    """What reading a request and reading a response have in common."""
 
     def __init__(
         self,
@@ -114,46 +115,37 @@ class _Reader:
         *,
         max_header_size: int,
         max_header_count: int,
+        max_request_line: int | None = None,
     ) -> None:
         self._connection = h11.Connection(role, max_incomplete_event_size=max_header_size)
-        self._max_header_size = max_header_size
+        self._buffer = HeadBuffer(max_header_size, max_request_line)
         self._max_header_count = max_header_count
-        self._given = 0  # bytes of the head that h11 has
-        self._waiting = b""  # what it hasn't got yet
-        self._line_ended = False  # whether it has the first line of the head
+        self._ended = False
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the network; b"" for the end of the stream."""
-        if data:
-            self._waiting += data
-        else:
-            self._connection.receive_data(b"")
+        self._buffer.feed(data)
+        self._ended = not data
 
     def trailing_data(self) -> bytes:
         """Return what came after the message."""
-        return self._connection.trailing_data[0] + self._waiting
+        return self._buffer.take_rest()
 
-    def _next_event(self, limit: int | None) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """Let h11 go on, with up to *limit* bytes of the head; None for no limit."""
-        room = len(self._waiting) if limit is None else max(0, limit - self._given)
-        piece, self._waiting = self._waiting[:room], self._waiting[room:]
+    def _next_head(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED] | None:
+        """What h11 makes of the next head, None until that is complete."""
+        head = self._buffer.take()
+        if head is None:
+            return None
+        self._connection.receive_data(head)
+        return self._next_event()
+
+    def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         try:
-            if piece:  # nothing would be the end of the stream
-                self._given += len(piece)
-                self._line_ended = self._line_ended or b"\n" in piece
-                self._connection.receive_data(piece)
             return self._connection.next_event()
         except h11.RemoteProtocolError as exc:
             raise InvalidMessage(shortened(str(exc)), exc.error_status_hint) from exc
 
-    def _too_large(self) -> InvalidMessage:
-        limit = self._max_header_size
-        return InvalidMessage(
-            f"HTTP header of {limit + 1} bytes or more exceeds the limit of {limit} (max_header_size)",
-            431,
-        )
-
-    def _end_head(self, event: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
+    def _headers(self, event: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
         count = len(event.headers)
         if count > self._max_header_count:
             raise InvalidMessage(
@@ -161,7 +153,6 @@ class _Reader:
                 "(max_header_count)",
                 431,
             )
-        self._given = len(self._connection.trailing_data[0])
         return _headers(event)
 
 
@@ -176,44 +167,28 @@ class RequestReader(_Reader):
         max_request_line: int = MAX_REQUEST_LINE,
     ) -> None:
         super().__init__(
-            h11.SERVER, max_header_size=max_header_size, max_header_count=max_header_count
+            h11.SERVER,
+            max_header_size=max_header_size,
+            max_header_count=max_header_count,
+            max_request_line=max_request_line,
         )
-        self._max_request_line = max_request_line
 
     def next_request(self) -> Request | None:
         """Return the request once its head is complete, None before.
 
         :raises InvalidMessage: it isn't HTTP, is too long, or ended early
         """
-        event = self._next_head_event()
-        if event is h11.NEED_DATA:
+        event = self._next_head()
+        if event is None and not self._ended:
             return None
         if not isinstance(event, h11.Request):
             raise InvalidMessage("did not receive a complete HTTP request", 400)
-        headers = self._end_head(event)
         return Request(
             path=event.target.decode("ascii"),
-            headers=headers,
+            headers=self._headers(event),
             method=event.method.decode("ascii"),
             http_version=event.http_version.decode("ascii"),
         )
-
-    def _next_head_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        limit = self._max_request_line
-        if limit < self._max_header_size:
-            event = self._next_event(limit)
-            if event is not h11.NEED_DATA or not self._waiting:
-                return event
-            if not self._line_ended:
-                raise InvalidMessage(
-                    f"request line of {limit + 1} bytes or more exceeds the limit of {limit} "
-                    "(max_request_line)",
-                    414,
-                )
-        event = self._next_event(self._max_header_size)
-        if event is h11.NEED_DATA and self._waiting:
-            raise self._too_large()
-        return event
 
 
 class ResponseReader(_Reader):
@@ -239,6 +214,7 @@ class ResponseReader(_Reader):
         self._connection.send(h11.EndOfMessage())
         self._response: Response | None = None
         self._body = bytearray()
+        self._body_read = 0
 
     def next_response(self, *, at_eof: bool = False) -> Response | None:
         """Return the response once it is complete (a 101 has no body), None before.
@@ -247,17 +223,8 @@ class ResponseReader(_Reader):
 
         :raises InvalidMessage: it isn't HTTP, is too long, or ended within the head
         """
-        while True:
-            try:
-                event = self._next_event(self._max_header_size if self._response is None else None)
-            except InvalidMessage:
-                if self._response is not None:
-                    return self._complete()  # a broken body takes nothing from the status
-                if at_eof:  # h11's words for that are no cause that would help
-                    raise InvalidMessage(
-                        "the connection ended before the response was complete"
-                    ) from None
-                raise
+        while self._response is None:
+            event = self._next_head()
             if isinstance(event, h11.InformationalResponse):
                 response = self._make(event)
                 if response.status_code == 101:
@@ -266,18 +233,35 @@ class ResponseReader(_Reader):
                     return response
             elif isinstance(event, h11.Response):
                 self._response = self._make(event)
-            elif isinstance(event, h11.Data):
-                self._body += event.data
-                if len(self._body) >= MAX_BODY:
-                    return self._complete()
-            elif isinstance(event, h11.EndOfMessage):
-                return self._complete()
-            elif event is h11.NEED_DATA and self._waiting:
-                raise self._too_large()
-            elif event is h11.NEED_DATA and not at_eof:
-                return None
-            else:
+            elif event is not None:
                 raise InvalidMessage("did not receive a complete HTTP response", 400)
+            elif at_eof:
+                raise InvalidMessage("the connection ended before the response was complete")
+            else:
+                return None
+        return self._complete() if self._read_body() or at_eof else None
+
+    def _read_body(self) -> bool:
+        """Read what has come of the body; whether that is all, or all that can be had.
+
+        In small pieces, and not when h11 takes no more: the time that it takes to refuse a line of a chunked
+        body (RFC 9112, section 7.1) grows with the square of its length.
+        """
+        data = self._buffer.take_rest()
+        for start in range(0, len(data) or 1, PIECE):
+            if start < len(data):
+                self._connection.receive_data(data[start : start + PIECE])
+            try:
+                while isinstance(event := self._next_event(), h11.Data):
+                    self._body += event.data
+            except InvalidMessage:
+                return True  # a broken body takes nothing from the status
+            if event is not h11.NEED_DATA or len(self._connection.trailing_data[0]) > PIECE:
+                return True
+            self._body_read += len(data[start : start + PIECE])
+            if len(self._body) >= MAX_BODY or self._body_read >= 2 * MAX_BODY:
+                return True
+        return False
 
     def _complete(self) -> Response:
         response = cast("Response", self._response)
@@ -285,5 +269,5 @@ class ResponseReader(_Reader):
         return response
 
     def _make(self, event: h11.Response | h11.InformationalResponse) -> Response:
-        headers = self._end_head(event)
+        headers = self._headers(event)
         return Response(event.status_code, bytes(event.reason).decode("iso-8859-1"), headers)

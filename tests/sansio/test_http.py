@@ -134,6 +134,7 @@ def test_an_incomplete_request_is_waited_for(split: Split) -> None:
         b"GET / HTTP/1.1\r\nHost: h\r\nspace : x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n",
         b"GET / HTTP/1.1\r\n folded: first\r\nHost: h\r\n\r\n",
+        b"GET / HTTP/1.1\r\n \r\nHost: h\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
     ],

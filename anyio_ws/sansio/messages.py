@@ -26,6 +26,9 @@ FLUSH: Final = 64
 MAX_FRAGMENTS: Final = 2**17
 """Twice what is known to be sent: Autobahn's test suite has a message of 65,537."""
 
+GATHER: Final = 2**14
+"""Characters that a part of a text has at least, where it arrives in smaller ones."""
+
 _new_decoder: Final = codecs.getincrementaldecoder("utf-8")
 
 
@@ -179,9 +182,9 @@ class MessageAssembler:
         elif self._watch:
             early = self._early
             early.append(self._decode(data, final=False))
-            # A frame may come in as many parts as it has bytes, and a str is never small: join equals,
-            # so that the parts stay few and no character is copied more often than log2 of them.
-            while len(early) > 1 and len(early[-2]) <= len(early[-1]):
+            # A frame may come in as many parts as it has bytes, and a str is never small: join equals, so
+            # that the parts stay few, but not large ones: no character is copied over log2(GATHER) times.
+            while len(early) > 1 and len(early[-2]) <= len(early[-1]) and len(early[-2]) < GATHER:
                 early[-2:] = [early[-2] + early[-1]]
 
     def end_frame(self, frame: Frame) -> tuple[Frame, str | bytes]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import anyio
 import pytest
 
-from anyio_ws import WebSocket
+from anyio_ws import WebSocket, accept_websocket, open_websocket
 from anyio_ws.sansio import (
     ClientPerMessageDeflateFactory,
     ClientProtocol,
@@ -23,7 +24,8 @@ from anyio_ws.sansio import (
 from anyio_ws.testing import ScriptedPeer, handshake_request, handshake_response
 
 from ..sansio.helpers import SIDES, Split, state_of, whole, written
-from ..websocket.helpers import client_and_peer, server_and_peer
+from ..websocket.helpers import URL, closing
+from ..websocket.helpers import connection as streams
 
 KIB = 2**10
 MIB = 2**20
@@ -91,11 +93,30 @@ def assert_failed(protocol: Protocol, code: int, *, reason: str = "") -> None:
 
 
 @asynccontextmanager
-async def connected(side: Side, **options: Any) -> AsyncIterator[tuple[WebSocket, ScriptedPeer]]:
-    """A connection of ours in that role, and the peer made by hand."""
+async def connected(
+    side: Side, *headers: tuple[str, str], **options: Any
+) -> AsyncIterator[tuple[WebSocket, ScriptedPeer]]:
+    """A connection of ours in that role, and the peer made by hand, whose handshake has *headers*, too.
+
+    Leaving doesn't wait for the peer, unless `close_timeout` is given.
+    """
+    ours, theirs = await streams()
+    options.setdefault("close_timeout", 0)
+    opening: AbstractAsyncContextManager[WebSocket]
     if side is Side.SERVER:
-        async with server_and_peer(**options) as pair:
-            yield pair
+        peer = ScriptedPeer(theirs, Side.CLIENT)
+        opening = accept_websocket(ours, **options)
     else:
-        async with client_and_peer(**options) as pair:
-            yield pair
+        peer = ScriptedPeer(theirs, Side.SERVER)
+        opening = open_websocket(URL, stream=ours, **options)
+    shaken = anyio.Event()
+
+    async def shake_hands() -> None:
+        await (peer.connect("/feed", *headers) if side is Side.SERVER else peer.accept(*headers))
+        shaken.set()
+
+    async with closing(theirs), anyio.create_task_group() as tasks:
+        tasks.start_soon(shake_hands)
+        async with opening as ws:
+            await shaken.wait()
+            yield ws, peer

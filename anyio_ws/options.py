@@ -196,6 +196,8 @@ class ClientConfig(CommonConfig):
     def __post_init__(self) -> None:
         CommonConfig.__post_init__(self)
         # Raises what is wrong before anything is dialled; and an iterator can be read only once.
+        _check_header("Origin", self.origin)
+        _check_header("User-Agent", self.user_agent_header)
         object.__setattr__(self, "additional_headers", Headers(self.additional_headers or {}))
 
 
@@ -228,6 +230,7 @@ class ServerConfig(CommonConfig):
         _check_amounts(self, max_request_line=1)
         if isinstance(self.origins, str):
             raise TypeError(f"origins must be a sequence of strings, not {self.origins!r}")
+        _check_header("Server", self.server_header)
         given: object = self.on_handler_error
         if isinstance(given, str) or not callable(given):
             if given not in ("log", "raise"):
@@ -283,6 +286,12 @@ def _merge(config: _Config, options: Mapping[str, Any]) -> _Config:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"{name!r} isn't an option of {type(config).__name__}{hint}")
     return dataclasses.replace(config, **options) if options else config
+
+
+def _check_header(name: str, value: str | None) -> None:
+    """Refuse what can't be written, before the first connection has to find out."""
+    if value is not None:
+        Headers({name: value})
 
 
 def _is_number(value: object) -> bool:

@@ -1,6 +1,6 @@
 """Floods of control frames: a million pongs that nobody asked for, and pings that must not pile up answers.
 
-A pong that answers nothing is dropped, only the last of many pings is answered (RFC 6455, section 5.5.3), and
+A pong that answers nothing is dropped, of many pings only the latest need an answer (RFC 6455, section 5.5.3), and
 what a peer sends faster than it is handled makes it wait.
 """
 
@@ -53,10 +53,12 @@ def test_a_million_unsolicited_pongs_leave_nothing_behind() -> None:
 
 
 @both_sides
-def test_of_many_pings_the_last_is_answered(side: Side) -> None:
+def test_of_many_pings_few_are_answered_and_the_last_is(side: Side) -> None:
     protocol = connection(side)
     protocol.receive_data(to(side, *[ping(bytes([number % 256])) for number in range(MANY)]))
-    assert written(protocol).frames == [Raw(PONG, bytes([(MANY - 1) % 256]))]
+    answers = written(protocol).frames
+    assert answers[-1] == Raw(PONG, bytes([(MANY - 1) % 256]))
+    assert len(answers) <= 16
 
 
 @both_sides

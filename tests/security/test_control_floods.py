@@ -1,7 +1,7 @@
 """Floods of control frames: a million pongs that nobody asked for, and pings that must not pile up answers.
 
-A pong that answers nothing is dropped, of many pings only the latest need an answer (RFC 6455, section 5.5.3), and
-what a peer sends faster than it is handled makes it wait.
+A pong that answers nothing is dropped, of many pings only the latest need an answer (RFC 6455, section
+5.5.3), and what a peer sends faster than it is handled makes it wait.
 """
 
 from __future__ import annotations

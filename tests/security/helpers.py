@@ -30,6 +30,9 @@ from ..websocket.helpers import connection as streams
 KIB = 2**10
 MIB = 2**20
 
+MAX_HEAD = 2**14
+"""Bytes that a head may have, by default."""
+
 both_sides = pytest.mark.parametrize("side", SIDES)
 
 

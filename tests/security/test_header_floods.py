@@ -10,14 +10,13 @@ import pytest
 
 from anyio_ws import InvalidMessage, accept_websocket, open_server, open_websocket
 from anyio_ws.sansio import ClientProtocol, Protocol, ServerProtocol, Side, State
-from anyio_ws.sansio.http import MAX_HEAD
 from anyio_ws.testing import ScriptedPeer, handshake_request, handshake_response
 
 from ..measure import peak_of
 from ..sansio.helpers import SPLITS, Split, feed, read_http, state_of
 from ..websocket.helpers import URL, closing
 from ..websocket.helpers import connection as streams
-from .helpers import KIB, both_sides
+from .helpers import KIB, MAX_HEAD, both_sides
 
 FLOODS = {
     "short": b"a:\r\n",

@@ -3,10 +3,10 @@
 ==========================================  =====================================================
 Advisory                                    Module
 ==========================================  =====================================================
-CVE-2026-48779, CVE-2026-12151              `test_tiny_fragments`
+CVE-2026-48779, CVE-2026-12151              `test_tiny_fragments`, `test_fragment_count`
 GHSA-frh3-6pv6-rc8j                         `test_compressed_limit`
 CVE-2026-2229                               `test_window_bits`
-CVE-2024-37890                              `test_header_floods`
+CVE-2024-37890                              `test_header_floods`, `test_header_count`
 CVE-2023-43669                              `test_header_by_the_byte`
 CVE-2021-32640                              `test_header_grammars`
 CVE-2026-42544                              `test_bad_bytes_in_headers`

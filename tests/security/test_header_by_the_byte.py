@@ -106,7 +106,14 @@ async def test_a_peer_that_never_ends_its_head_has_open_timeout_for_it(side: Sid
 
 async def test_a_head_that_comes_byte_by_byte_is_as_good_as_any() -> None:
     ours, theirs = await streams(0)
+    answered = anyio.Event()
+
+    async def connect() -> None:
+        await ScriptedPeer(theirs, Side.CLIENT, cut=1).connect("/feed")
+        answered.set()
+
     async with closing(theirs), anyio.create_task_group() as tasks:
-        tasks.start_soon(ScriptedPeer(theirs, Side.CLIENT, cut=1).connect, "/feed")
+        tasks.start_soon(connect)
         async with accept_websocket(ours, close_timeout=0) as ws:
             assert ws.url == "/feed"
+            await answered.wait()

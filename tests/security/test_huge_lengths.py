@@ -100,7 +100,7 @@ def test_a_control_frame_has_no_long_length(
 ) -> None:
     protocol = negotiated(side)
     feed(protocol, header(side, size, opcode=opcode), split)
-    assert_failed(protocol, 1002, reason="longer than 125")
+    assert_failed(protocol, 1002, reason="limit of 125")
 
 
 @both_sides

@@ -1,16 +1,18 @@
 """Frames on their way out, in two lanes.
 
 Ping and Pong pass at the next frame boundary, so that a long message doesn't make a peer look dead;
-data and Close keep their order. At most one Pong waits: answering the latest Ping answers those before
-it (RFC 6455, section 5.5.3), so a peer that floods pings and doesn't read costs nothing. Small frames that
-follow each other are held joined: tens of thousands of them fit into ``write_limit``, and an object for
-each would take many times that.
+data and Close keep their order. At most `MAX_PONGS` Pongs wait: answering the latest Ping answers those
+before it (RFC 6455, section 5.5.3), so a peer that floods pings and doesn't read costs nothing. Small
+frames that follow each other are held joined: tens of thousands of them fit into ``write_limit``, and an
+object for each would take many times that.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from typing import Final
+
+from .sansio.protocol import MAX_PONGS
 
 __all__ = ["Outbox"]
 
@@ -24,17 +26,17 @@ _PONG: Final = 0xA
 class Outbox:
     """Serialized frames in the order in which they are to leave."""
 
-    __slots__ = ("_lane", "_pings", "_pong", "size")
+    __slots__ = ("_lane", "_pings", "_pongs", "size")
 
     def __init__(self) -> None:
         self._lane: deque[bytes | bytearray] = deque()
         self._pings: deque[bytes] = deque()
-        self._pong: bytes | None = None
+        self._pongs: deque[bytes] = deque()
         self.size = 0
         """Bytes in both lanes."""
 
     def __bool__(self) -> bool:
-        return bool(self._lane or self._pings or self._pong is not None)
+        return bool(self._lane or self._pings or self._pongs)
 
     @property
     def has_ping(self) -> bool:
@@ -46,9 +48,9 @@ class Outbox:
         self.size += len(data)
         opcode = data[0] & 0x0F if data else None  # neither lane's letters: b"G"ET, b"H"TTP
         if opcode == _PONG:
-            if self._pong is not None:
-                self.size -= len(self._pong)
-            self._pong = data
+            if len(self._pongs) == MAX_PONGS:
+                self.size -= len(self._pongs.pop())
+            self._pongs.append(data)
         elif opcode == _PING:
             self._pings.append(data)
         elif data and self._lane and len(self._lane[-1]) + len(data) <= JOINED:
@@ -61,9 +63,8 @@ class Outbox:
 
     def next(self) -> tuple[bytes, bool]:
         """Remove what is to leave next, one frame or several; whether it is a Ping comes with it."""
-        if self._pong is not None:
-            data, self._pong = self._pong, None
-            ping = False
+        if self._pongs:
+            data, ping = self._pongs.popleft(), False
         elif self._pings:
             data, ping = self._pings.popleft(), True
         else:
@@ -75,5 +76,5 @@ class Outbox:
         """Drop everything."""
         self._lane.clear()
         self._pings.clear()
-        self._pong = None
+        self._pongs.clear()
         self.size = 0

@@ -327,7 +327,7 @@ class WebSocket(ObjectStream[str | bytes]):
     async def send_pong(self, data: str | BytesLike = b"") -> None:
         """Send a pong: an unsolicited one is a one-way heartbeat (RFC 6455, section 5.5.3).
 
-        If another pong hasn't left yet, this one replaces it: it answers earlier pings, too. With
+        If 16 pongs haven't left yet, this one replaces the last of them: it answers earlier pings, too. With
         ``auto_pong=False`` it is how to answer a ping.
 
         :param data: at most 125 bytes

@@ -60,6 +60,10 @@ Message = str | bytes | Fragment | Frame
 SEND_EOF: Final = b""
 """In what `Protocol.data_to_send` returns: half-close the TCP connection."""
 
+MAX_PONGS: Final = 16
+"""Automatic Pongs that wait to be written. RFC 6455, 5.5.3, asks for one, in answer to the latest Ping; but
+peers that ping more than once in a round trip are better off with an answer to each."""
+
 EVENT_OVERHEAD: Final = 128
 """Bytes that an event is charged beyond its payload, for the objects that carry it."""
 
@@ -132,7 +136,8 @@ class Protocol:
         self._produced = self._produced_events = 0  # by the present call of receive_data
         self._stopped = False  # in the middle of the input, by the budget
         self._writes: list[bytes] = []
-        self._pong_at: int | None = None  # where an automatic Pong waits in _writes
+        self._pongs = 0  # automatic Pongs in _writes
+        self._pong_at = 0  # where the latest of them is
 
     # What is known about the connection.
 
@@ -356,7 +361,7 @@ class Protocol:
     def data_to_send(self) -> list[bytes]:
         """Fetch what is to be written to the network, in order; b"" (`SEND_EOF`): half-close it."""
         writes, self._writes = self._writes, []
-        self._pong_at = None
+        self._pongs = 0
         return writes
 
     # For those who want messages instead of frames.
@@ -442,10 +447,11 @@ class Protocol:
 
     def _answer_ping(self, data: bytes) -> None:
         # After our Close frame nothing more may follow. Before it, only the latest of several pings
-        # needs an answer (RFC 6455, 5.5.3), so a flood of them costs one Pong.
+        # needs an answer (RFC 6455, 5.5.3), so a flood of them costs a few Pongs and no more.
         if self.state is not State.OPEN:
             return
-        if self._pong_at is None:
+        if self._pongs < MAX_PONGS:
+            self._pongs += 1
             self._pong_at = len(self._writes)
             self._write_frame(Frame(Opcode.PONG, data))
         else:

@@ -27,7 +27,7 @@ from anyio_ws.sansio import (
     State,
 )
 from anyio_ws.sansio.frames import BytesLike
-from anyio_ws.sansio.protocol import EVENT_OVERHEAD
+from anyio_ws.sansio.protocol import EVENT_OVERHEAD, MAX_PONGS
 
 from .helpers import (
     BINARY,
@@ -341,14 +341,24 @@ def test_a_ping_is_answered_with_its_payload(side: Side, split: Split) -> None:
 
 
 @both_sides
-def test_of_several_pings_only_the_latest_is_answered(side: Side) -> None:
+def test_several_pings_are_answered_each(side: Side) -> None:
     protocol = connection(side)
+    payloads = [str(n).encode() for n in range(MAX_PONGS)]
+    protocol.receive_data(to(side, *map(ping, payloads)))
+    assert written(protocol).frames == [*map(pong, payloads)]
+
+
+@both_sides
+def test_of_a_flood_of_pings_the_first_and_the_latest_are_answered(side: Side) -> None:
+    protocol = connection(side)
+    first = [str(n).encode() for n in range(MAX_PONGS)]
     protocol.send_text(b"before")
-    protocol.receive_data(to(side, ping(b"1"), ping(b"2")))
+    protocol.receive_data(to(side, *map(ping, first)))
     protocol.send_text(b"after")
     protocol.receive_data(to(side, *(ping(str(n).encode()) for n in range(1000))))
-    assert len(protocol.events_received()) == 1002
-    assert written(protocol).frames == [text("before"), pong(b"999"), text("after")]
+    assert len(protocol.events_received()) == MAX_PONGS + 1000
+    pongs = [pong(payload) for payload in [*first[:-1], b"999"]]
+    assert written(protocol).frames == [text("before"), *pongs, text("after")]
     protocol.receive_data(to(side, ping(b"new")))
     assert written(protocol).frames == [pong(b"new")]
 
@@ -357,10 +367,11 @@ def test_of_several_pings_only_the_latest_is_answered(side: Side) -> None:
 def test_a_pong_of_our_own_is_not_replaced(side: Side) -> None:
     protocol = connection(side)
     protocol.send_pong(b"mine")
-    protocol.receive_data(to(side, ping(b"1")))
+    protocol.receive_data(to(side, *[ping(b"1")] * MAX_PONGS))
     protocol.send_pong(b"mine too")
     protocol.receive_data(to(side, ping(b"2")))
-    assert written(protocol).frames == [pong(b"mine"), pong(b"2"), pong(b"mine too")]
+    answers = [*[pong(b"1")] * (MAX_PONGS - 1), pong(b"2")]
+    assert written(protocol).frames == [pong(b"mine"), *answers, pong(b"mine too")]
 
 
 @both_sides

@@ -271,15 +271,12 @@ class ClientPerMessageDeflateFactory(ClientExtensionFactory):
             )
         offered = self._client_max_window_bits
         client_bits = answer.client_max_window_bits
-        if client_bits is not None:
-            if offered is None:
-                raise NegotiationError(f"{NAME}: client_max_window_bits wasn't offered")
-            if offered is not True and client_bits > offered:
-                raise NegotiationError(
-                    f"{NAME}: client_max_window_bits={client_bits} exceeds the {offered} offered"
-                )
-        elif offered is not None and offered is not True:
-            client_bits = offered  # a promise of ours (section 7.1.2.2)
+        if client_bits is not None and offered is None:
+            raise NegotiationError(f"{NAME}: client_max_window_bits wasn't offered")
+        if offered is not True:
+            # A promise of ours, and only a hint for the server, which may ignore it and allow more
+            # (section 7.1.2.2).
+            client_bits = _least(client_bits, offered)
         return PerMessageDeflate(
             remote_no_context_takeover=answer.server_no_context_takeover,
             local_no_context_takeover=(

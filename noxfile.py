@@ -3,6 +3,8 @@
 Versions stand in ``pyproject.toml`` only; ``lowest`` reads them from there.
 """
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -62,6 +64,20 @@ def docs(session: nox.Session) -> None:
     """Build the documentation into docs/_build/html."""
     session.install("-e", ".[docs]")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(python=PYTHONS[0])
+def conformance(session: nox.Session) -> None:
+    """Run Autobahn TestSuite; it needs a CPython 2.7, which $PYTHON27 may name, and a C compiler.
+
+    nox -s conformance -- --quick; --side client; --backend trio; cases, such as 7.1.5 or '9.*'.
+    """
+    session.install("-e", ".[conformance]")
+    directory = Path(session.virtualenv.location) / "autobahn"
+    session.run(
+        *("python", "-m", "tests.conformance.autobahn", "--directory", directory),
+        *session.posargs,
+    )
 
 
 @nox.session

@@ -81,11 +81,11 @@ def peak_of(protocol: Protocol, data: list[bytes]) -> int:
         tracemalloc.stop()
 
 
-def assert_refused(protocol: Protocol, *, reason: str = "") -> None:
+def assert_refused(protocol: Protocol, *, code: int = 1009, reason: str = "") -> None:
     assert state_of(protocol) is State.CLOSING
     [raw] = written(protocol).frames
     close = Close.parse(raw.payload)
-    assert close.code == 1009
+    assert close.code == code
     assert reason in close.reason
 
 
@@ -166,6 +166,24 @@ def test_a_bomb_in_fragments_is_refused_at_the_limit(side: Side, size_of_frame: 
     assert sum(len(frame.data) for frame in received(protocol)) <= MIB
     assert_refused(protocol)
     assert peak <= MIB + 100 * KIB * (size_of_frame == 100) + SLACK
+
+
+@both_sides
+def test_a_failed_connection_holds_nothing_of_a_message_that_ends_inside_a_block(
+    side: Side,
+) -> None:
+    protocol = connection(side, max_size=MIB, extensions=[deflate()])
+    deflater = zlib.compressobj(wbits=-15)
+    block = deflater.compress(bytes(MIB - 20)) + deflater.flush(zlib.Z_SYNC_FLUSH)
+    begun = b"\x00\x64\x00\x9b\xff" + bytes(10)  # a stored block of 100 bytes, cut off
+    wire = to(side, compressed(block + begun))
+    tracemalloc.start()
+    try:
+        protocol.receive_data(wire)
+        assert tracemalloc.get_traced_memory()[0] < SLACK
+    finally:
+        tracemalloc.stop()
+    assert_refused(protocol, code=1007)
 
 
 @both_sides

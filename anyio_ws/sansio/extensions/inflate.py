@@ -101,8 +101,10 @@ class Inflater:
             try:
                 probe.decompress(LAST_BLOCK, 1)
             except zlib.error as exc:
+                self._output.drop()
                 raise _invalid(str(exc)) from exc
             if not probe.eof:
+                self._output.drop()
                 raise _invalid("the message ends inside a block")
 
     def _inflate(self, data: bytes | memoryview, max_size: int | None) -> None:

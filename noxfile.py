@@ -80,6 +80,17 @@ def conformance(session: nox.Session) -> None:
     )
 
 
+@nox.session(python=PYTHONS[0])
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the protocol, a million executions for each target: nox -s fuzz -- frames --runs 10000.
+
+    What it finds stays for the next run, with nox -r.
+    """
+    session.install("-e", ".[fuzz]")
+    directory = Path(session.virtualenv.location) / "found"
+    session.run("python", "-m", "tests.fuzz", "--directory", directory, *session.posargs)
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Run the demo: nox -s demo -- --backend trio --seconds 5."""

@@ -101,7 +101,7 @@ def _fragmented() -> Iterator[list[Raw]]:
 
 def frames() -> Iterator[bytes]:
     conversations = [*CONVERSATIONS, *_fragmented()]
-    cuts = itertools.cycle(range(16))
+    cuts = itertools.cycle(range(32))
     for conversation, side in itertools.product(conversations, (Side.CLIENT, Side.SERVER)):
         wire = to(side, *conversation)
         settings = (side is Side.SERVER) | 2 * any(frame.rsv for frame in conversation)
@@ -176,7 +176,7 @@ def server_handshake() -> Iterator[bytes]:
     ]
     for number, request in enumerate(requests):
         for settings in range(4):
-            yield bytes([settings, number & 15]) + request
+            yield bytes([settings, number & 31]) + request
 
 
 def client_handshake() -> Iterator[bytes]:
@@ -212,7 +212,7 @@ def client_handshake() -> Iterator[bytes]:
     ]
     for number, response in enumerate(responses):
         for settings in range(4):
-            yield bytes([settings, number & 15]) + response
+            yield bytes([settings, number & 31]) + response
 
 
 # -- the others

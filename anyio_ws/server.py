@@ -475,7 +475,7 @@ class _OpenServer:
             self._server = await self._listen()
             await self._group.start(self._serve)
         except BaseException as exc:
-            await exit_group(self._group, exc)
+            await exit_group(self._group, exc, kept=self._failures)
             raise
         return self._server
 

@@ -33,7 +33,7 @@ def let_interrupts_in(function: _Function) -> _Function:
 
 def apply_to_trio() -> None:
     """To be called before a marked function runs: without trio there is nothing to be done."""
-    if _unapplied and "trio" in sys.modules:
+    if _unapplied and sys.modules.get("trio") is not None:
         import trio
 
         while _unapplied:

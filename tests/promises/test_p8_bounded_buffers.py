@@ -148,6 +148,7 @@ class TestAHandlerThatNeverReceives:
         frame = compressed(deflated.removesuffix(b"\x00\x00\xff\xff"), opcode=BINARY)
         assert MAX_SIZE / len(frame.payload) > 1000
         offer = ("Sec-WebSocket-Extensions", "permessage-deflate")
+        held = 0
         async with link.server_and_peer(offer, small=True) as (ws, peer):
             async with anyio.create_task_group() as tasks:
                 with memory() as allocated:

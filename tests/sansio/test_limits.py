@@ -361,18 +361,12 @@ def test_a_hundred_thousand_messages_pass() -> None:
 
 
 @both_sides
-def test_a_flood_of_pings_costs_one_pong_and_linear_time(side: Side) -> None:
-    def seconds(number: int) -> float:
-        protocol = connection(side)
-        wire = to(side, *[ping(bytes(125))] * number, ping(b"last"))
-        start = time.process_time()
-        protocol.receive_data(wire)
-        taken = time.process_time() - start
-        assert written(protocol).frames == [pong(b"last")]
-        return taken
-
-    few = min(seconds(2000) for _ in range(3))
-    assert min(seconds(16_000) for _ in range(3)) < 24 * few
+def test_a_flood_of_pings_costs_a_few_pongs(side: Side) -> None:
+    protocol = connection(side)
+    protocol.receive_data(to(side, *[ping(bytes(125))] * 10_000, ping(b"last")))
+    frames = written(protocol).frames
+    assert len(frames) == MAX_PONGS
+    assert frames[-1] == pong(b"last")
 
 
 @both_sides

@@ -68,9 +68,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def conformance(session: nox.Session) -> None:
-    """Run Autobahn TestSuite; it needs a CPython 2.7, which $PYTHON27 may name, and a C compiler.
+    """Run Autobahn TestSuite: nox -s conformance -- --quick --side client --backend trio 7.1.5 '6.*'.
 
-    nox -s conformance -- --quick; --side client; --backend trio; cases, such as 7.1.5 or '9.*'.
+    It needs a CPython 2.7, which $PYTHON27 may name, and a C compiler.
     """
     session.install("-e", ".[conformance]")
     directory = Path(session.virtualenv.location) / "autobahn"

@@ -8,7 +8,11 @@ copyright = "2026, The anyio_ws authors"
 version = release = installed_version("anyio-ws")
 
 extensions = ["sphinx.ext.autodoc"]
-exclude_patterns = ["_build", "promises/table.rst"]  # the table is included, and no page
+exclude_patterns = [
+    "_build",
+    "conformance-table.rst",  # the tables are included, and no pages
+    "promises/table.rst",
+]
 default_role = "py:obj"  # docstrings name things in single backticks
 
 autodoc_default_options = {"members": True, "show-inheritance": True}

@@ -117,6 +117,20 @@ def frames() -> Iterator[bytes]:
         for end in (0, 1, 2, 3, 4, 5, 8, 9, 100):
             yield bytes([own, 0]) + wire[:end]
         yield bytes([own, 1]) + to(side, *[ping(b"p")] * 40)
+        narrow = own | 32
+        for limit in (0, 3):
+            yield bytes([narrow | limit << 2, 1]) + to(side, binary(bytes(101)))
+            squeezed = compressed(b"".join(deflated(bytes(101))), opcode=BINARY)
+            yield bytes([narrow | limit << 2 | 2, 1]) + to(side, squeezed)
+            long = compressed(stored(bytes(range(256)) * 5), opcode=BINARY)
+            yield bytes([narrow | limit << 2 | 2, 1]) + to(side, long)
+            parts = [text("a", fin=False), *[more("b", fin=False)] * 5, more("c", fin=True)]
+            yield bytes([narrow | limit << 2, 1]) + to(side, *parts)
+        nothing = [
+            compressed(stored(b"")[:-4] * 200, fin=False),
+            *[more(stored(b"") * 200, fin=False)] * 20,
+        ]
+        yield bytes([own | 2, 1]) + to(side, *nothing)
         # Longer than the parts in which compressed data is taken in.
         frame = compressed(stored(bytes(range(256)) * 80), opcode=BINARY)
         for how, limit in ((0, 2), (3, 2), (0, 0)):

@@ -41,13 +41,16 @@ Target = Callable[[bytes], None]
 LIMITS: Final = (125, 2**12, 2**16, None)
 """What ``max_size`` is chosen from."""
 
+NARROW: Final = (100, 5)
+"""Another ``max_fragment_size`` and ``max_fragments`` than hardly any."""
+
 OVERHEAD: Final = 2**14
 """Bytes that may be held beyond payload: a connection's own objects, and Pongs that wait."""
 
 MOST_PIECES: Final = 40
 """After so many pieces the rest of an input comes whole: long inputs shouldn't take long."""
 
-CODES: Final = {1002, 1007, 1009}
+CODES: Final = {1002, 1007, 1008, 1009}
 """Of the violations that a peer can commit after the handshake."""
 
 
@@ -89,6 +92,12 @@ def pieces(data: bytes, how: int) -> Iterator[bytes]:
 # -- frames
 
 
+class Limits(NamedTuple):
+    max_size: int | None
+    max_fragment_size: int | None
+    max_fragments: int
+
+
 def frames(data: bytes) -> None:
     """The frame parser, with everything that stands on it, on either side."""
     if len(data) < 2:
@@ -100,8 +109,9 @@ def frames(data: bytes) -> None:
     if max_size is None and first & 2:
         max_size = 2**16  # a bomb of 4 KiB has 4 MiB, and no limit was asked for
     messages = bool(first & 16)
+    limits = Limits(max_size, *(NARROW if first & 32 else (None, 2**17)))
     seen = [
-        _converse(side, list(pieces(wire, cut)), extensions(), max_size, how, messages=messages)
+        _converse(side, list(pieces(wire, cut)), extensions(), limits, how, messages=messages)
         for cut in cuts(how)
     ]
     same(seen)
@@ -119,13 +129,19 @@ def _converse(
     side: Side,
     chunks: Sequence[bytes],
     extensions: list[Extension],
-    max_size: int | None,
+    limits: Limits,
     how: int,
     *,
     messages: bool,
 ) -> object:
     """Feed *chunks* to a connection and end it; return everything that was seen."""
-    protocol = Protocol(side, max_size=max_size)
+    max_size = limits.max_size
+    protocol = Protocol(
+        side,
+        max_size=max_size,
+        max_fragment_size=limits.max_fragment_size,
+        max_fragments=limits.max_fragments,
+    )
     protocol.masking_key = lambda: KEY
     protocol._set_extensions(extensions)
     if messages:

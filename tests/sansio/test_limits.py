@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import time
 import tracemalloc
 import zlib
 from typing import Any
@@ -21,6 +20,7 @@ from anyio_ws.sansio import (
     Side,
     State,
 )
+from anyio_ws.sansio.protocol import MAX_PONGS
 
 from .helpers import (
     BINARY,

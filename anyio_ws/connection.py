@@ -18,9 +18,9 @@ Reading never depends on writing here: neither direction calls into the other's 
 from __future__ import annotations
 
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 
 import anyio
 from anyio.abc import SocketAttribute
@@ -30,10 +30,12 @@ from .exceptions import ConnectionClosed, ConnectionClosedOK
 from .inbox import Inbox
 from .keepalive import Due, Keepalive
 from .options import CommonConfig
-from .outbox import Outbox
+from .outbox import JOINED, Outbox
 from .sansio import SEND_EOF, CloseCode, Fragment, Frame, Opcode, Protocol, Request, Response, State
+from .transports.backend import new_pace, new_signal
 from .transports.base import Transport
-from .waiting import Signal, Turnstile
+from .transports.scheduling import SECONDS
+from .waiting import Turnstile
 
 __all__ = ["Connection"]
 
@@ -46,7 +48,7 @@ class Ping:
     def __init__(self) -> None:
         self.started = 0.0  # when it was given to the transport
         self.latency: float | None = None
-        self.answered = Signal()
+        self.answered = new_signal()
 
 
 class Connection:
@@ -55,6 +57,7 @@ class Connection:
     __slots__ = (
         "_discarding",
         "_handshake",
+        "_has_written",
         "_keepalive",
         "_keepalive_ping",
         "_leaving",
@@ -63,6 +66,8 @@ class Connection:
         "_reader",
         "_sent_end",
         "_unawaited",
+        "_will_pump",
+        "_written_at",
         "changed",
         "closed_here",
         "config",
@@ -75,6 +80,7 @@ class Connection:
         "notify",
         "outbox",
         "output_over",
+        "pace",
         "pings",
         "progress",
         "protocol",
@@ -90,12 +96,14 @@ class Connection:
         self.config = config
         self.inbox = Inbox()
         self.outbox = Outbox()
-        self.changed = Signal()
+        self.changed = new_signal()
         """Set when there is something to receive, and when the state of the connection changed."""
         self.notify: Callable[[], None] | None = None
         """Called along with `changed`, for those who wait elsewhere."""
-        self.progress = Signal()
+        self.progress = new_signal()
         """Set when something has left, and when nothing can be sent any more."""
+        self.pace = new_pace()
+        """Of the calls that don't have to wait."""
         self.turnstile = Turnstile(self._may_send)
         """What those who send pass through."""
         self.sending_fragments = False
@@ -120,6 +128,9 @@ class Connection:
         self._reader: object | None = None
         self._paused = False
         self._discarding = False
+        self._has_written = False  # a message, since others had their turn
+        self._written_at = 0.0
+        self._will_pump = False  # when the pass ends
         self._sent_end = False  # whether this side was the first to send a Close frame
         self._keepalive: Keepalive | None = None  # while the connection is open
         self._keepalive_ping: Ping | None = None
@@ -133,6 +144,7 @@ class Connection:
     def data_received(self, chunk: bytes) -> None:
         if self._keepalive is not None:
             self._keepalive.heard(self.transport.clock())
+        self._has_written = False
         self._decode(chunk)
 
     def eof_received(self) -> None:
@@ -140,6 +152,7 @@ class Connection:
         self._after_input()
 
     def writable(self) -> None:
+        self._has_written = self._will_pump = False
         self.pump()
         self._output_moved()
         self.progress.set()
@@ -249,6 +262,14 @@ class Connection:
         if self._paused:
             self._resume()
 
+    async def wait_for_input(self) -> None:
+        """Wait until there is something to receive, or the state of the connection changed."""
+        if self.outbox:  # nothing that is sent together waits for others any more
+            self.pump()
+        await self.changed.wait()
+        self.pace.rested()
+        self._has_written = False
+
     def release_failure(self) -> None:
         """Let a violation take effect, if the application has taken everything that came before."""
         if self.protocol.failure_held and not self.inbox.count:
@@ -277,7 +298,18 @@ class Connection:
             self.protocol.send_binary(data, fin, compress=compress)
         else:
             self.protocol.send_continuation(data, fin)
-        self.flush_protocol()
+        self._queue_output()
+        # The first of a pass leaves at once. Those that follow it leave together: when the pass ends, or
+        # when they are many, or when the application takes its time before the next one.
+        now = perf_counter()
+        if self._has_written and self.outbox.size < JOINED and now - self._written_at < SECONDS:
+            if not self._will_pump:
+                self._will_pump = True
+                self.transport.call_writable()
+        else:
+            self._has_written = True
+            self._written_at = now
+            self.pump()
 
     def commit_unawaited_ping(self, payload: bytes, *, keepalive: bool = False) -> None:
         """Take a ping over for sending whose pong only updates `latency`.
@@ -310,9 +342,12 @@ class Connection:
 
     def flush_protocol(self) -> None:
         """Send what the protocol wants sent."""
+        self._queue_output()
+        self.pump()
+
+    def _queue_output(self) -> None:
         for data in self.protocol.data_to_send():
             self.outbox.add(data)
-        self.pump()
 
     def pump(self) -> None:
         """Give the transport what it can take."""
@@ -328,7 +363,7 @@ class Connection:
         self._output_moved()
 
     def _ping_leaves(self, ping: Ping, size: int) -> None:
-        ping.started = time.perf_counter()
+        ping.started = perf_counter()
         if ping is self._keepalive_ping:
             self._keepalive_ping = None
             self._mark = self.transport.sent_total + self.transport.unsent + size
@@ -543,7 +578,7 @@ class Connection:
         """A Pong answers the Ping with its payload, and those before it (RFC 6455, section 5.5.3)."""
         if data not in self.pings:
             return  # unsolicited
-        now = time.perf_counter()
+        now = perf_counter()
         for payload in list(self.pings):
             ping = self.pings.pop(payload)
             if payload == self._unawaited:

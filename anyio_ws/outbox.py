@@ -14,7 +14,7 @@ from typing import Final
 
 from .sansio.protocol import MAX_PONGS
 
-__all__ = ["Outbox"]
+__all__ = ["JOINED", "Outbox"]
 
 JOINED: Final = 2**14
 """Bytes up to which frames are joined."""

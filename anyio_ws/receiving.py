@@ -29,9 +29,11 @@ async def wait_for_message(connection: Connection) -> None:
 
     :raises ConnectionClosed: there won't be one
     """
+    if connection.readable and connection.pace.due():
+        await connection.pace.rest()
     while not connection.inbox.count:
         _check_input(connection)
-        await connection.changed.wait()
+        await connection.wait_for_input()
 
 
 def take_nowait(connection: Connection) -> str | bytes:
@@ -145,13 +147,14 @@ class Fragments:
 
     async def __anext__(self) -> str | bytes:
         """Wait for the next fragment. Cancelling loses nothing."""
-        await anyio.lowlevel.checkpoint()
+        connection = self._connection
+        if connection.pace.due():
+            await connection.pace.rest()
         if self._complete:
             raise StopAsyncIteration
-        connection = self._connection
         while (fragment := connection.take_fragment()) is None:
             _check_input(connection)
-            await connection.changed.wait()
+            await connection.wait_for_input()
         self._begun = True
         self._complete = fragment.final
         return fragment.data

@@ -1,37 +1,14 @@
-"""The two ways in which tasks wait for a connection. Both are safe against every kind of cancellation:
-
-what a task waited for is never handed to it; it is woken, and looks again.
-"""
+"""How tasks that send take turns: safe against every kind of cancellation, for who is woken looks again."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
 
-import anyio
+from .transports.backend import new_signal
+from .transports.scheduling import Signal
 
-__all__ = ["Signal", "Turnstile"]
-
-
-class Signal:
-    """Wakes all the tasks that wait; who comes later waits for the next time."""
-
-    __slots__ = ("_event",)
-
-    def __init__(self) -> None:
-        self._event: anyio.Event | None = None
-
-    async def wait(self) -> None:
-        """Wait until `set` is called. Cancelling only ends the waiting."""
-        if self._event is None:
-            self._event = anyio.Event()
-        await self._event.wait()
-
-    def set(self) -> None:
-        """Wake everyone."""
-        if self._event is not None:
-            event, self._event = self._event, None
-            event.set()
+__all__ = ["Turnstile"]
 
 
 class Turnstile:
@@ -57,7 +34,7 @@ class Turnstile:
         """
         if self.open:
             return
-        turn = Signal()
+        turn = new_signal()
         self._queue.append(turn)
         try:
             while self._queue[0] is not turn or not self._room():

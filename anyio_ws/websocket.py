@@ -166,7 +166,6 @@ class WebSocket(ObjectStream[str | bytes]):
         connection = self._connection
         connection.claim(self)
         try:
-            await checkpoint()
             await wait_for_message(connection)
             return connection.take()
         finally:
@@ -252,10 +251,14 @@ class WebSocket(ObjectStream[str | bytes]):
         :raises TypeError: *item* is none of these (a mapping isn't either); or fragments of mixed types
         :raises ConnectionClosed: the connection is closed
         """
-        await checkpoint()
+        connection = self._connection
+        if connection.pace.due():
+            await connection.pace.rest()
         if isinstance(item, str | bytes | bytearray | memoryview):
             opcode, data = _encode(item)
-            await self._connection.turnstile.pass_through()
+            if not connection.turnstile.open:
+                await connection.turnstile.pass_through()
+                connection.pace.rested()
             self._commit(opcode, data, compress=compress)
         elif isinstance(item, Mapping):
             raise TypeError("a mapping can't be sent; send its keys() or values(), or serialize it")

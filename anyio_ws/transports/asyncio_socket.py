@@ -117,6 +117,10 @@ class AsyncioSocketTransport(asyncio.Protocol):
         if not self._blocked:
             self._loop.call_soon(self._look)
 
+    def call_writable(self) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._pass_has_ended)
+
     def write_eof(self) -> None:
         if self._eof_wanted or self._over:
             return
@@ -267,6 +271,12 @@ class AsyncioSocketTransport(asyncio.Protocol):
             return False
 
     # Output.
+
+    def _pass_has_ended(self) -> None:
+        if self._sink is None or self._failure is not None:
+            return
+        if not (self._waiting or self._over):
+            self._sink.writable()
 
     def _look(self) -> None:
         """Notice that output has left where the event loop tells nothing: it never had to wait."""

@@ -115,6 +115,10 @@ class Transport(Protocol):
         """
         ...
 
+    def call_writable(self) -> None:
+        """Call `Sink.writable` once the tasks that are ready to run now have run, or when it is due."""
+        ...
+
     def write_eof(self) -> None:
         """Half-close once everything written has left; where that isn't possible, close."""
         ...

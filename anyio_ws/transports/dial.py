@@ -6,7 +6,6 @@ import errno
 import math
 import os
 import socket
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -15,6 +14,7 @@ from anyio.abc import SocketAttribute, SocketStream, UNIXSocketStream
 from anyio.lowlevel import checkpoint
 
 from .asyncio_socket import over_asyncio
+from .backend import on_trio
 from .base import Transport
 from .sockets import check_port, prepare
 from .stream import AnyByteStream, StreamTransport
@@ -101,7 +101,7 @@ async def over(connection: Connectable) -> Transport:
 
 async def over_socket(sock: socket.socket) -> Transport:
     """Make a transport of a socket, connected and prepared."""
-    if _on_trio():
+    if on_trio():
         from .trio_socket import TrioSocketTransport  # which imports trio
 
         return TrioSocketTransport(sock)
@@ -125,14 +125,9 @@ def _check_connected(sock: socket.socket) -> None:
             raise ValueError(f"a connected socket expected, not {sock!r}") from None
 
 
-def _on_trio() -> bool:
-    trio = sys.modules.get("trio")  # where it wasn't imported, it doesn't run
-    return trio is not None and trio.lowlevel.in_trio_task()
-
-
 def _released(stream: Any) -> socket.socket | None:
     """The socket of *stream*, taken from it, if it is one that gives it up."""
-    if not _on_trio():
+    if not on_trio():
         return None
     import trio
 

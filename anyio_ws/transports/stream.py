@@ -73,6 +73,7 @@ class StreamTransport:
         self._resumed = anyio.Event()
         self._output: deque[bytes] = deque()
         self._output_added = anyio.Event()
+        self._writable_wanted = False
         self._eof_wanted = False
         self._unsent = 0
         self._sent_total = 0
@@ -125,6 +126,10 @@ class StreamTransport:
             self._output.append(data)
             self._unsent += len(data)
             self._output_added.set()
+
+    def call_writable(self) -> None:
+        self._writable_wanted = True
+        self._output_added.set()
 
     def write_eof(self) -> None:
         self._eof_wanted = True
@@ -226,6 +231,8 @@ class StreamTransport:
             while not (self._eof_wanted and not self._output):
                 if self._output:
                     await self._write_some()
+                elif self._writable_wanted:
+                    self._tell_writable()
                 else:
                     self._output_added = anyio.Event()
                     await self._output_added.wait()
@@ -271,7 +278,12 @@ class StreamTransport:
         await self._stream.send(data)
         self._unsent -= len(data)
         self._sent_total += len(data)
-        if not self._unsent and not self._over and self._sink is not None:
+        if not self._unsent:
+            self._tell_writable()
+
+    def _tell_writable(self) -> None:
+        self._writable_wanted = False
+        if not self._over and self._sink is not None:
             self._sink.writable()
 
 

@@ -140,7 +140,12 @@ class TLSTransport:
             self._encrypt(data)
         else:
             self._plaintext += data
-        self._waiting = self._all_unsent > 0
+        if self._all_unsent:
+            self._waiting = True
+
+    def call_writable(self) -> None:
+        self._waiting = True
+        self._below.call_writable()
 
     def write_eof(self) -> None:
         if self._eof_wanted or self._ended:

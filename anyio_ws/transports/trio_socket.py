@@ -44,6 +44,7 @@ class TrioSocketTransport:
         self._failure: OSError | None = None  # of output
         self._failure_told = False
         self._flushing = False
+        self._writable_wanted = False  # before `run` could see to it
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
         self._cause: Exception | None = None
@@ -85,6 +86,11 @@ class TrioSocketTransport:
         if len(self._output) == 1 and not self._send():
             self._wake_flusher()
 
+    def call_writable(self) -> None:
+        if self._nursery is None:
+            self._writable_wanted = True
+        self._wake_flusher()
+
     def write_eof(self) -> None:
         self._eof_wanted = True
         if not self._output:
@@ -107,7 +113,7 @@ class TrioSocketTransport:
         try:
             with self._scope:
                 async with trio.open_nursery() as self._nursery:
-                    if self._output or self._failure is not None:
+                    if self._output or self._failure is not None or self._writable_wanted:
                         self._wake_flusher()
                     await trio.lowlevel.checkpoint()  # aborted before we came to run?
                     while True:  # after reading, too: output may still have to leave
@@ -191,6 +197,8 @@ class TrioSocketTransport:
     async def _flush(self) -> None:
         """Send what waits, tell the sink of it, and of its failure."""
         assert self._sink is not None
+        if not (self._output or self._over or self._failure is not None):
+            self._sink.writable()  # may write
         while self._output and not self._over:
             await trio.lowlevel.wait_writable(self._socket)
             if self._over:  # since we were woken

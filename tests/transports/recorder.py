@@ -198,6 +198,11 @@ class Watched:
         if self._transport.unsent:
             self._recorder.owed = True
 
+    def call_writable(self) -> None:
+        self._recorder.owed = True
+        with self._within("call_writable"):
+            self._transport.call_writable()
+
     def write_eof(self) -> None:
         if not self._half_closes:
             self._recorder.dropping = True

@@ -67,6 +67,56 @@ async def test_much_that_was_written_before_it_runs_leaves_too(kind: Kind, tls: 
 
 
 @every_kind
+async def test_writable_is_called_soon_when_asked_for_with_nothing_unsent(
+    kind: Kind, tls: TLS
+) -> None:
+    async with running(kind, tls) as link:
+        await exchange(link)
+        link.transport.call_writable()
+        assert "writable" not in link.sink.calls
+        await link.called("writable")
+        await settle()
+        assert link.sink.calls == ["writable"]
+        link.transport.abort()
+
+
+@every_kind
+async def test_it_is_called_when_asked_for_before_the_transport_runs(kind: Kind, tls: TLS) -> None:
+    async with connected(kind, tls) as link, anyio.create_task_group() as tasks:
+        link.transport.call_writable()
+        link.transport.write(b"early")
+        tasks.start_soon(link.transport.run)
+        assert await link.peer_receives(5) == b"early"
+        await link.called("writable")
+        link.transport.abort()
+        await link.lost()
+
+
+@every_kind
+async def test_it_is_not_called_after_abort_when_asked_for(kind: Kind, tls: TLS) -> None:
+    async with running(kind, tls) as link:
+        await exchange(link)
+        link.transport.call_writable()
+        link.transport.abort()
+        await link.lost()
+        assert "writable" not in link.sink.calls
+
+
+@every_kind
+async def test_it_is_called_when_asked_for_in_the_midst_of_much_output(
+    kind: Kind, tls: TLS
+) -> None:
+    data = pattern(kind.big)
+    async with running(kind, tls) as link:
+        await exchange(link)
+        link.transport.write(data)
+        link.transport.call_writable()
+        assert await link.peer_receives(len(data)) == data
+        await link.called("writable")
+        link.transport.abort()
+
+
+@every_kind
 async def test_both_directions_are_busy_at_the_same_time(kind: Kind, tls: TLS) -> None:
     data = pattern(kind.big)
     async with running(kind, tls) as link, anyio.create_task_group() as tasks:

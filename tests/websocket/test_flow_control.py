@@ -102,6 +102,7 @@ async def test_the_end_of_the_stream_waits_behind_what_the_inbox_had_no_room_for
         await settle()
         for number in range(1000):
             assert await ws.receive() == str(number)
+        await settle()
         assert ws.close_code == 1006
 
 

@@ -1,0 +1,104 @@
+"""Waiting to be woken, and giving others a turn: what is done for every message, in each backend's own way.
+
+AnyIO has both, and at that rate it is what costs most: an event, or a checkpoint, takes two to four times
+what the backend's own takes (see "Performance" in the docs). Everything here is safe against every
+kind of cancellation: who is woken is handed nothing, and looks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import Final, Protocol
+
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+
+__all__ = ["CALLS", "CHECK", "SECONDS", "AsyncioPace", "AsyncioSignal", "Pace", "Signal"]
+
+CALLS: Final = 32
+"""After so many calls in a row that didn't have to wait, others get a turn."""
+
+SECONDS: Final = 0.001
+"""And after so long."""
+
+CHECK: Final = 16
+"""On asyncio: how often such calls look whether the task was cancelled. Between two turns of the event
+loop nobody but the task itself can do that."""
+
+
+class Signal(Protocol):
+    """Wakes all the tasks that wait; who comes later waits for the next time."""
+
+    async def wait(self) -> None:
+        """Wait until `set` is called. Cancelling only ends the waiting."""
+        ...
+
+    def set(self) -> None:
+        """Wake everyone."""
+        ...
+
+
+class Pace(Protocol):
+    """When calls that don't have to wait yield to the scheduler, for one connection.
+
+    ``if pace.due(): await pace.rest()`` stands for a checkpoint. Trio's rule is that every call is one; here
+    only every 32nd is, or the first after a millisecond. Cancellation is looked at by each call on trio.
+    """
+
+    def due(self) -> bool:
+        """Count a call; does it have to `rest`?"""
+        ...
+
+    async def rest(self) -> None:
+        """Yield to the scheduler, or only raise the cancellation, if there is one."""
+        ...
+
+    def rested(self) -> None:
+        """Note that the task had to wait for something: others had their turn."""
+        ...
+
+
+class AsyncioSignal:
+    """See `Signal`."""
+
+    __slots__ = ("_waiters",)
+
+    def __init__(self) -> None:
+        self._waiters: list[asyncio.Future[None]] = []  # one for each: a task cancels its own
+
+    async def wait(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.remove(waiter)
+
+    def set(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class AsyncioPace:
+    """See `Pace`."""
+
+    __slots__ = ("_calls", "_since")
+
+    def __init__(self) -> None:
+        self.rested()
+
+    def due(self) -> bool:
+        self._calls += 1
+        return self._calls % CHECK == 0 or perf_counter() - self._since > SECONDS
+
+    async def rest(self) -> None:
+        if self._calls < CALLS and perf_counter() - self._since <= SECONDS:
+            await checkpoint_if_cancelled()
+        else:
+            await checkpoint()
+            self.rested()
+
+    def rested(self) -> None:
+        self._calls = 0
+        self._since = perf_counter()

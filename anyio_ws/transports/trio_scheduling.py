@@ -1,0 +1,60 @@
+"""See `anyio_ws.transports.scheduling`; what of it imports trio."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import trio
+
+from .scheduling import CALLS, SECONDS
+
+__all__ = ["TrioPace", "TrioSignal"]
+
+
+class TrioSignal:
+    """See `anyio_ws.transports.scheduling.Signal`."""
+
+    __slots__ = ("_tasks",)
+
+    def __init__(self) -> None:
+        self._tasks: list[trio.lowlevel.Task] = []
+
+    async def wait(self) -> None:
+        task = trio.lowlevel.current_task()
+        self._tasks.append(task)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._tasks.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def set(self) -> None:
+        if self._tasks:
+            tasks, self._tasks = self._tasks, []
+            for task in tasks:
+                trio.lowlevel.reschedule(task)
+
+
+class TrioPace:
+    """See `anyio_ws.transports.scheduling.Pace`."""
+
+    __slots__ = ("_calls", "_since")
+
+    def __init__(self) -> None:
+        self.rested()
+
+    def due(self) -> bool:
+        self._calls += 1
+        return True
+
+    async def rest(self) -> None:
+        if self._calls < CALLS and perf_counter() - self._since <= SECONDS:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
+            self.rested()
+
+    def rested(self) -> None:
+        self._calls = 0
+        self._since = perf_counter()

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import cache, partial
-from typing import Unpack
+from typing import NoReturn, Unpack
 
 from .connection import Connection
 from .errors import connect_error
@@ -118,13 +118,13 @@ class _OpenWebSocket(ConnectionContext):
         url: str,
         uri: WebSocketURI,
         where: str,
-        connect: Callable[[], Awaitable[Transport]],
+        dial: Callable[[], Awaitable[Transport]],
         config: ClientConfig,
     ) -> None:
         super().__init__(config)
         self._url = url
         self._where = where
-        self._connect = connect
+        self._dial = dial
         self._config = config
         self._protocol = ClientProtocol(
             uri,
@@ -140,16 +140,23 @@ class _OpenWebSocket(ConnectionContext):
             logger=config.logger,
         )
 
-    async def _open(self) -> WebSocket:
+    async def _connect(self) -> Connection:
         try:
-            connection = Connection(self._protocol, await self._connect(), self._config)
-            self._run(connection)
-            return await self._shake_hands(connection)
-        except OSError as exc:  # of dialling, or of TLS; InvalidHandshake is none
-            error = connect_error(exc, self._where)
-            raise error from error.__cause__
+            return Connection(self._protocol, await self._dial(), self._config)
+        except OSError as exc:
+            self._raise_unreachable(exc)
 
     async def _shake_hands(self, connection: Connection) -> WebSocket:
+        try:
+            return await self._negotiate(connection)
+        except OSError as exc:  # of TLS; InvalidHandshake is none
+            self._raise_unreachable(exc)
+
+    def _raise_unreachable(self, exc: OSError) -> NoReturn:
+        error = connect_error(exc, self._where)
+        raise error from error.__cause__
+
+    async def _negotiate(self, connection: Connection) -> WebSocket:
         protocol = self._protocol
         request = protocol.connect()
         if self._config.user_agent_header is not None:

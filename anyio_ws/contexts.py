@@ -12,17 +12,20 @@ from typing import NoReturn, cast
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import cancel_shielded_checkpoint
 
 __all__ = ["comes_only_once", "exit_group"]
 
 
 async def exit_group(
-    group: TaskGroup,
+    group: TaskGroup | None,
     body: BaseException | None,
     leaving: BaseException | None = None,
     kept: Sequence[BaseException] = (),
 ) -> bool:
     """Exit *group* for ``__aexit__``, whose result this is, after its body raised *body* (or nothing).
+
+    None is for a block without a group, all of whose work is done: the rest is the same.
 
     *leaving* is what was raised by the work that ``__aexit__`` did before, if anything. *kept* is what
     tasks of the group raised and kept from it: trio copies every group that passes a cancelled scope.
@@ -36,7 +39,12 @@ async def exit_group(
     raised: BaseException | None = None
     try:
         given = leaving if body is None else body
-        if given is None:
+        if group is None:
+            raised = given
+            # Not within the step that threw a cancellation into the block: the interpreter would make
+            # that the context of whatever comes out of this one.
+            await cancel_shielded_checkpoint()
+        elif given is None:
             await group.__aexit__(None, None, None)
         else:
             await group.__aexit__(type(given), given, given.__traceback__)

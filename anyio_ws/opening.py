@@ -1,11 +1,13 @@
-"""What opening a connection means on either side: a nursery, a time limit, a handshake, and an end.
+"""What opening a connection means on either side: a transport, a time limit, a handshake, and an end.
 
 `ConnectionContext` is the context manager behind `open_websocket` and `accept_websocket`. It is a class,
-not a generator: the task group is entered and left by hand, in one task, and never across a yield.
+not a generator: the task group is entered and left by hand, in one task, and never across a yield. There is
+one only if the transport has to run: where the event loop pushes, a connection has no task and no scope.
 """
 
 from __future__ import annotations
 
+import math
 import ssl
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -37,23 +39,34 @@ class ConnectionContext(ABC):
 
     def __init__(self, config: CommonConfig) -> None:
         self._open_timeout = config.open_timeout
+        self._entered = False
         self._rejection: Exception | None = None
         self._group: TaskGroup | None = None
         self._connection: Connection | None = None
         self._ws: WebSocket | None = None
 
     @abstractmethod
-    async def _open(self) -> WebSocket:
-        """Make the transport, `_run` it, and perform the handshake."""
+    async def _connect(self) -> Connection:
+        """Make the transport, and a connection of it."""
+
+    @abstractmethod
+    async def _shake_hands(self, connection: Connection) -> WebSocket:
+        """Perform the opening handshake."""
 
     async def __aenter__(self) -> WebSocket:
-        if self._group is not None:
+        if self._entered:
             raise RuntimeError("a connection's context manager can be entered only once")
-        self._group = anyio.create_task_group()
-        await self._group.__aenter__()
+        self._entered = True
+        timeout = self._open_timeout
+        deadline = math.inf if timeout is None else anyio.current_time() + timeout
         try:
-            with anyio.move_on_after(self._open_timeout):
-                self._ws = await self._open()
+            with anyio.CancelScope(deadline=deadline):
+                self._connection = await self._connect()
+            if self._connection is not None:
+                # Between two scopes with one deadline: no scope may end after a group that began in it.
+                await self._run(self._connection)
+                with anyio.CancelScope(deadline=deadline):
+                    self._ws = await self._shake_hands(self._connection)
             if self._rejection is not None:
                 raise self._rejection
             if self._ws is None:
@@ -72,7 +85,6 @@ class ConnectionContext(ABC):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        assert self._group is not None
         assert self._ws is not None
         leaving: BaseException | None = None
         try:
@@ -118,11 +130,11 @@ class ConnectionContext(ABC):
             return None
         return connection.closed(Call.RECEIVE)
 
-    def _run(self, connection: Connection) -> None:
+    async def _run(self, connection: Connection) -> None:
         """Start what the transport has to run."""
-        assert self._group is not None
-        self._connection = connection
         if connection.transport.has_to_run:
+            self._group = anyio.create_task_group()
+            await self._group.__aenter__()
             self._group.start_soon(_run_until_aborted, connection.transport)
 
     def _abort(self) -> None:

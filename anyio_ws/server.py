@@ -100,18 +100,19 @@ class _AcceptWebSocket(ConnectionContext):
             logger=config.logger,
         )
 
-    async def _open(self) -> WebSocket:
-        config, protocol = self._config, self._protocol
+    async def _connect(self) -> Connection:
+        config = self._config
         engine = None if config.ssl is None else TLSEngine(config.ssl, server_side=True)
-        connection = Connection(protocol, secured(await over(self._stream), engine), config)
-        self._run(connection)
+        return Connection(self._protocol, secured(await over(self._stream), engine), config)
+
+    async def _shake_hands(self, connection: Connection) -> WebSocket:
         if self._given_up:
             self._refuse(connection)
         try:
             request = await handshake_message(connection)
             assert isinstance(request, Request)
             try:
-                response = self._respond(protocol, request)
+                response = self._respond(request)
             finally:
                 connection.after_handshake()
             check_handshake(connection)
@@ -136,7 +137,8 @@ class _AcceptWebSocket(ConnectionContext):
             protocol.send_response(protocol.reject(503, "The server is shutting down.\n"))
             connection.after_handshake()
 
-    def _respond(self, protocol: ServerProtocol, request: Request) -> Response:
+    def _respond(self, request: Request) -> Response:
+        protocol = self._protocol
         if protocol.handshake_exc is not None:
             raise protocol.handshake_exc  # the client didn't wait for an answer; or we couldn't
         if self._config.origins is None and not _from_here(request):

@@ -89,17 +89,23 @@ async def test_a_thousand_cancellations_lose_and_reorder_nothing_however_the_byt
 
 
 @both_ways
-async def test_one_that_has_no_time_at_all_gets_nothing_and_costs_nothing(
+async def test_one_that_has_no_time_at_all_gets_what_is_there_or_nothing_and_costs_nothing(
     link: Link, native: bool
 ) -> None:
+    """It need not look at once whether it is cancelled; what it takes it returns."""
     async with link.server_and_peer() as (ws, peer):
-        await peer.send(*[text(str(number)) for number in range(3)])
+        await peer.send(*[text(str(number)) for number in range(100)])
         await settle()
-        for number in range(3):
+        missed = 0
+        for number in range(100):
+            received: str | bytes | None = None
             async with time_limit(0, native=native):
-                await ws.receive()
-                pytest.fail("it doesn't look whether it is cancelled")
-            assert await ws.receive() == str(number)
+                received = await ws.receive()
+            if received is None:
+                missed += 1
+                received = await ws.receive()
+            assert received == str(number)
+        assert missed
 
 
 class TestTheFragmentsOfAMessage:
@@ -121,6 +127,7 @@ class TestTheFragmentsOfAMessage:
                     if attempt.cancelled:
                         received.pop()
                         received.append(await anext(parts))
+                    await settle()
                     await peer.send(frame(3), frame(4))
                     received += [part async for part in parts]
             assert received == ["0", "1", "2", "3", "4"], attempt

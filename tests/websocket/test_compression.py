@@ -314,8 +314,9 @@ async def test_a_send_that_fails_leaves_the_window_alone() -> None:
 async def test_a_cancelled_receive_loses_nothing_that_was_compressed() -> None:
     for attempt in cancel_sweep():
         async with Pair() as (ws, peer):
-            await peer.send(WORDS.encode() * 10)
-            received = [await attempt.run(ws.receive())]
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(peer.send, WORDS.encode() * 10)
+                received = [await attempt.run(ws.receive())]
             if attempt.cancelled:
                 received = [await ws.receive()]
             await peer.send(WORDS.encode() * 11)

@@ -33,8 +33,8 @@ from .options import CommonConfig
 from .outbox import JOINED, Outbox
 from .sansio import SEND_EOF, CloseCode, Fragment, Frame, Opcode, Protocol, Request, Response, State
 from .transports.backend import new_pace, new_signal
-from .transports.base import Transport
-from .transports.scheduling import SECONDS
+from .transports.base import Reader, Transport
+from .transports.scheduling import SECONDS, Signal
 from .waiting import Turnstile
 
 __all__ = ["Connection"]
@@ -64,6 +64,7 @@ class Connection:
         "_mark",
         "_paused",
         "_reader",
+        "_reading",
         "_sent_end",
         "_unawaited",
         "_will_pump",
@@ -126,6 +127,7 @@ class Connection:
         self._leaving: deque[Ping] = deque()  # pings in the outbox
         self._unawaited: bytes | None = None
         self._reader: object | None = None
+        self._reading: Reader | None = None  # which a task that receives waits in
         self._paused = False
         self._discarding = False
         self._has_written = False  # a message, since others had their turn
@@ -240,6 +242,7 @@ class Connection:
     def start_discarding(self) -> None:
         """Drop the messages that are here, and those that arrive while `discarding` is true."""
         self.discarding = True
+        self.read_in_run()
         self._drop_input()
 
     def take(self) -> str | bytes:
@@ -266,9 +269,33 @@ class Connection:
         """Wait until there is something to receive, or the state of the connection changed."""
         if self.outbox:  # nothing that is sent together waits for others any more
             self.pump()
-        await self.changed.wait()
+        reader = self.transport.reader
+        if reader is not None and reader.ready and self.notify is None:
+            self._reading = reader
+            try:
+                await reader.read()
+            finally:
+                self._reading = None
+        else:
+            await self.changed.wait()
         self.pace.rested()
         self._has_written = False
+
+    async def pass_turnstile(self) -> None:
+        """Wait for room, in turn with the others who send."""
+        self.read_in_run()  # the peer may wait for us to read before it does
+        await self.turnstile.pass_through()
+        self.pace.rested()
+
+    def read_in_run(self) -> None:
+        """Have the transport read at once: no task will that receives."""
+        if self.transport.reader is not None:
+            self.transport.reader.give_back()
+
+    async def wait_for(self, signal: Signal) -> None:
+        """Wait for what may depend on reading, and doesn't receive."""
+        self.read_in_run()
+        await signal.wait()
 
     def release_failure(self) -> None:
         """Let a violation take effect, if the application has taken everything that came before."""
@@ -522,6 +549,8 @@ class Connection:
             for ping in self.pings.values():
                 ping.answered.set()
         self.changed.set()
+        if self._reading is not None:
+            self._reading.interrupt()
         if self.notify is not None:
             self.notify()
 

@@ -102,7 +102,7 @@ class ConnectionContext(ABC):
         self._rejection = why
         with anyio.move_on_after(connection.config.close_timeout):
             while not connection.lost:
-                await connection.changed.wait()
+                await connection.wait_for(connection.changed)
 
     @property
     def ended(self) -> bool:
@@ -159,7 +159,7 @@ async def handshake_message(connection: Connection) -> Request | Response:
     """
     while (message := connection.handshake_message()) is None:
         check_handshake(connection)
-        await connection.changed.wait()
+        await connection.wait_for(connection.changed)
     return message
 
 

@@ -63,6 +63,7 @@ class MessageReader:
     def __init__(self, connection: Connection, notify: Callable[[], None]) -> None:
         connection.claim(self)
         connection.notify = notify
+        connection.read_in_run()
         self._connection = connection
 
     def receive_nowait(self) -> str | bytes:

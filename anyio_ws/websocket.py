@@ -257,8 +257,7 @@ class WebSocket(ObjectStream[str | bytes]):
         if isinstance(item, str | bytes | bytearray | memoryview):
             opcode, data = _encode(item)
             if not connection.turnstile.open:
-                await connection.turnstile.pass_through()
-                connection.pace.rested()
+                await connection.pass_turnstile()
             self._commit(opcode, data, compress=compress)
         elif isinstance(item, Mapping):
             raise TypeError("a mapping can't be sent; send its keys() or values(), or serialize it")
@@ -287,7 +286,7 @@ class WebSocket(ObjectStream[str | bytes]):
         await checkpoint()
         connection = self._connection
         while connection.buffered_amount and not connection.output_over:
-            await connection.progress.wait()
+            await connection.wait_for(connection.progress)
         if connection.output_over:
             raise connection.closed(Call.SEND)
 
@@ -310,7 +309,7 @@ class WebSocket(ObjectStream[str | bytes]):
                 connection.release_failure()
                 if connection.input_over or connection.output_over:
                     raise connection.closed(Call.SEND)
-                await ping.answered.wait()
+                await connection.wait_for(ping.answered)
             return ping.latency
         finally:
             if connection.pings.get(payload) is ping:
@@ -365,10 +364,10 @@ class WebSocket(ObjectStream[str | bytes]):
             connection.start_closing(code, reason)
             with anyio.move_on_after(connection.config.close_timeout):
                 while not connection.lost:
-                    await connection.changed.wait()
+                    await connection.wait_for(connection.changed)
             connection.transport.abort()
             while not connection.lost:
-                await connection.changed.wait()
+                await connection.wait_for(connection.changed)
         finally:
             connection.closed_here = True
             connection.transport.abort()
@@ -422,11 +421,11 @@ class WebSocket(ObjectStream[str | bytes]):
             if connection.input_over:
                 with anyio.move_on_after(connection.config.close_timeout) as scope:
                     while not connection.lost:
-                        await connection.changed.wait()
+                        await connection.wait_for(connection.changed)
                 if scope.cancelled_caught:
                     connection.transport.abort()
             else:
-                await connection.changed.wait()
+                await connection.wait_for(connection.changed)
 
     # Inside.
 
@@ -452,7 +451,7 @@ class WebSocket(ObjectStream[str | bytes]):
             async for item in items:
                 opcode, data = _encode(item)
                 if kind is None:
-                    await connection.turnstile.pass_through()
+                    await connection.pass_turnstile()
                     connection.sending_fragments = True
                     kind = opcode
                     self._commit(opcode, data, fin=False, compress=compress)
@@ -480,7 +479,7 @@ class WebSocket(ObjectStream[str | bytes]):
         """
         await checkpoint()
         while not room():
-            await self._connection.progress.wait()
+            await self._connection.wait_for(self._connection.progress)
 
 
 def _encode(item: object) -> tuple[Opcode, bytes]:

@@ -37,6 +37,7 @@ class AsyncioSocketTransport(asyncio.Protocol):
     """See `anyio_ws.transports.base.Transport`, and `over_asyncio`."""
 
     has_to_run = False
+    reader = None
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._socket = sock

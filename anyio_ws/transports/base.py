@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-__all__ = ["Sink", "Transport", "TypedAttributes", "text_of"]
+__all__ = ["Reader", "Sink", "Transport", "TypedAttributes", "text_of"]
 
 TypedAttributes = Mapping[Any, Callable[[], Any]]
 """What AnyIO's typed attribute providers answer with."""
@@ -64,6 +64,33 @@ class Sink(Protocol):
         ...
 
 
+class Reader(Protocol):
+    """Reading in a task that waits for what arrives anyway, in place of the one in `Transport.run`.
+
+    It spares the way through a second task for every message.
+    """
+
+    @property
+    def ready(self) -> bool:
+        """Whether `read` can be called: not while reading is paused, or isn't done at all."""
+        ...
+
+    async def read(self) -> None:
+        """Wait until something arrives and hand it to the sink, in this task; or until `interrupt`.
+
+        From then on nobody reads for some milliseconds unless it is called again. Cancelling loses nothing.
+        """
+        ...
+
+    def interrupt(self) -> None:
+        """Let the task that waits in `read` return; does nothing if there is none."""
+        ...
+
+    def give_back(self) -> None:
+        """Let `Transport.run` read at once, unless a task waits in `read`."""
+        ...
+
+
 class Transport(Protocol):
     """A connection that takes and gives bytes, for one `Sink`.
 
@@ -74,6 +101,11 @@ class Transport(Protocol):
     @property
     def has_to_run(self) -> bool:
         """Whether there is something to do for a task, which is to call `run`."""
+        ...
+
+    @property
+    def reader(self) -> Reader | None:
+        """For those who want to read themselves; None where there is nothing to be gained."""
         ...
 
     @property

@@ -60,6 +60,7 @@ class StreamTransport:
     """
 
     has_to_run = True
+    reader = None
 
     def __init__(self, stream: AnyByteStream) -> None:
         apply_to_trio()

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from anyio.streams.tls import TLSAttribute
 
-from .base import Sink, Transport, TypedAttributes, text_of
+from .base import Reader, Sink, Transport, TypedAttributes, text_of
 
 __all__ = ["TLSEngine", "TLSHandshakeError", "TLSTransport", "secured"]
 
@@ -83,6 +83,10 @@ class TLSTransport:
     @property
     def has_to_run(self) -> bool:
         return self._below.has_to_run
+
+    @property
+    def reader(self) -> Reader | None:
+        return self._below.reader
 
     @property
     def unsent(self) -> int:

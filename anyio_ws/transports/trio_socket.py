@@ -1,8 +1,13 @@
 """A transport over a plain socket on trio.
 
-`TrioSocketTransport.run` reads. Writing goes to the socket directly as long as nothing waits; what the
-kernel doesn't take wakes the flusher, a task that lives until everything has left. Every call on
-the socket is non-blocking: a task waits only after the kernel said that it has to.
+`TrioSocketTransport.run` reads; or a task that waits for a message does, in `read`, which spares every
+message the way through a second task: half of the scheduling. Then `run` is parked, and takes over again
+when nobody has read for a moment (`VACANT`). Who waits in ``wait_readable`` is woken with
+``notify_closing``, which is the one way to do that to somebody else's task.
+
+Writing goes to the socket directly as long as nothing waits; what the kernel doesn't take wakes the flusher,
+a task that lives until everything has left. Every call on the socket is non-blocking: a task waits only
+after the kernel said that it has to.
 
 How it ends is as for every transport: when both directions ended, or reading failed. When writing fails,
 what the peer had sent before is still there to be read, and reading then meets the end by itself.
@@ -13,13 +18,18 @@ from __future__ import annotations
 import math
 import socket
 from collections import deque
+from contextlib import suppress
+from typing import Final
 
 import trio
 
-from .base import Sink, TypedAttributes
+from .base import Reader, Sink, TypedAttributes
 from .sockets import CHUNK, socket_attributes
 
 __all__ = ["TrioSocketTransport"]
+
+VACANT: Final = 0.005
+"""Seconds, once or twice, that nobody reads after a task has stopped to; what arrives waits in the kernel."""
 
 
 class TrioSocketTransport:
@@ -49,6 +59,17 @@ class TrioSocketTransport:
         self._scope = trio.CancelScope()
         self._cause: Exception | None = None
         self._over = False  # the sink is only told that the connection was lost
+        self._reads_in_run = False  # `run` waits for input
+        self._lent = False  # a task in `read` is who reads, now or in a moment
+        self._borrowed = False  # now
+        self._reads = 0  # how often `read` was called
+        self._vacant = (
+            trio.CancelScope()
+        )  # while lent: its deadline is when `run` looks whether it still is
+
+    @property
+    def reader(self) -> Reader:
+        return self
 
     @property
     def unsent(self) -> int:
@@ -128,6 +149,8 @@ class TrioSocketTransport:
             self._nursery = None
             self._output.clear()
             self._unsent = 0
+            if self._borrowed:
+                trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
             self._sink.connection_lost(self._cause)
 
@@ -137,12 +160,63 @@ class TrioSocketTransport:
             while not self._eof_received:
                 if self._resumed is not None:
                     await self._resumed.wait()
+                elif self._lent:
+                    await self._wait_while_lent()
                 elif self._read_chunk(sink) < CHUNK:
-                    await trio.lowlevel.wait_readable(self._socket)
+                    self._reads_in_run = True
+                    with suppress(trio.ClosedResourceError):  # it was lent
+                        await trio.lowlevel.wait_readable(self._socket)
+                    self._reads_in_run = False
                 else:
                     await trio.lowlevel.checkpoint()  # there is probably more
             await trio.sleep_forever()
 
+    async def _wait_while_lent(self) -> None:
+        while self._lent:
+            before = self._reads
+            deadline = math.inf if self._borrowed else trio.current_time() + VACANT
+            with trio.CancelScope(deadline=deadline) as self._vacant:
+                await trio.sleep_forever()
+            if not self._borrowed and self._reads == before:
+                self._lent = False
+
+    # Lending.
+
+    @property
+    def ready(self) -> bool:
+        return self._nursery is not None and not (
+            self._over or self._eof_received or self._resumed is not None
+        )
+
+    async def read(self) -> None:
+        assert self._sink is not None
+        if not self._lent:
+            self._lent = True
+            if self._reads_in_run:
+                trio.lowlevel.notify_closing(self._socket)
+        self._reads += 1
+        self._borrowed = True
+        try:
+            await trio.lowlevel.wait_readable(self._socket)
+        except trio.ClosedResourceError:
+            return  # interrupted, or it is over
+        finally:
+            self._borrowed = False
+            if self._vacant.deadline == math.inf:
+                self._vacant.deadline = trio.current_time() + VACANT
+        if self.ready:
+            self._read_chunk(self._sink)
+
+    def interrupt(self) -> None:
+        if self._borrowed and not self._over:
+            trio.lowlevel.notify_closing(self._socket)
+
+    def give_back(self) -> None:
+        if self._lent and not self._borrowed:
+            self._lent = False
+            self._vacant.cancel()
+
+    @trio.lowlevel.enable_ki_protection  # it may be called in a task of the program's
     def _read_chunk(self, sink: Sink) -> int:
         """Hand over what can be read now, up to `CHUNK` bytes, and return how many these were."""
         try:
@@ -200,7 +274,8 @@ class TrioSocketTransport:
         if not (self._output or self._over or self._failure is not None):
             self._sink.writable()  # may write
         while self._output and not self._over:
-            await trio.lowlevel.wait_writable(self._socket)
+            with suppress(trio.ClosedResourceError):  # somebody else was to be woken
+                await trio.lowlevel.wait_writable(self._socket)
             if self._over:  # since we were woken
                 return
             if self._send():

@@ -16,7 +16,7 @@ import pytest
 import trio
 from anyio.lowlevel import checkpoint
 
-from anyio_ws.transports.base import Sink, Transport, TypedAttributes
+from anyio_ws.transports.base import Reader, Sink, Transport, TypedAttributes
 
 PATIENCE = 10
 """Seconds that anything may take."""
@@ -160,6 +160,10 @@ class Watched:
     @property
     def has_to_run(self) -> bool:
         return self._transport.has_to_run
+
+    @property
+    def reader(self) -> Reader | None:
+        return self._transport.reader
 
     @property
     def unsent(self) -> int:

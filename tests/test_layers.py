@@ -61,7 +61,9 @@ ROOMS = {
 
 SHELVES: list[tuple[str, str]] = [
     ("exceptions", "exceptions"),
-    ("sansio", "sansio.masking sansio.frames sansio.headers sansio.uri sansio.state sansio._codec"),
+    ("sansio", "sansio._pure_codec sansio._codec"),
+    ("sansio", "sansio.codec sansio.masking sansio.headers sansio.uri sansio.state"),
+    ("sansio", "sansio.frames"),
     ("sansio", "sansio.extensions sansio.extensions.*"),
     ("sansio", "sansio.messages"),
     ("sansio", "sansio.head"),

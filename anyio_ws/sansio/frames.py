@@ -1,6 +1,7 @@
-"""Frames and bytes: the pure-Python codec (RFC 6455, section 5).
+"""Frames and bytes (RFC 6455, section 5).
 
-`Frame` and `Close` go to bytes; `FrameDecoder` makes frames of bytes. The decoder's strategy:
+`Frame` and `Close` go to bytes; `FrameDecoder` makes frames of bytes, or whole messages where there is
+nothing to say about their frames. What touches every byte is in `codec`. The decoder's strategy:
 
 * A chunk is consumed from a position, never cut at the front, so a chunk full of small frames costs
   one pass. Only an incomplete *header* (at most 13 bytes) is joined with the next chunk.
@@ -9,6 +10,8 @@
 * The payload of an incomplete frame is unmasked as it arrives and appended to one buffer that grows
   with what has arrived: a declared length allocates nothing. A payload that the judge takes isn't
   stored at all, and is handed over in parts of `PART` bytes also when it has arrived in one piece.
+* `take_messages` is a short cut past all that for what is most common. What it doesn't understand is
+  left to `next_frame`, so that there is one place where frames are judged.
 
 Like every parser here: it consumes and returns a frame, raises `ProtocolViolation`, or returns None
 for "need more".
@@ -17,23 +20,19 @@ for "need more".
 from __future__ import annotations
 
 import enum
-import struct
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from ..exceptions import ProtocolError, ProtocolViolation
-from .masking import apply_mask
+from .codec import Payload, apply_mask, decode_messages, encode_frame
 
-__all__ = ["BytesLike", "Close", "CloseCode", "Frame", "FrameDecoder", "Judge", "Opcode"]
+__all__ = ["BytesLike", "Close", "CloseCode", "Frame", "FrameDecoder", "Judge", "Opcode", "Parts"]
 
 BytesLike = bytes | bytearray | memoryview
 
 MAX_CONTROL_PAYLOAD: Final = 125  # RFC 6455, 5.5
 
 PART: Final = 2**13
-
-_pack_16: Final = struct.Struct("!BBH").pack
-_pack_64: Final = struct.Struct("!BBQ").pack
 
 
 class Opcode(enum.IntEnum):
@@ -193,28 +192,15 @@ class Frame(NamedTuple):
         :raises ValueError: a control frame that is fragmented or longer than 125 bytes
         """
         opcode, data, fin, rsv1, rsv2, rsv3 = self
-        size = len(data)
         if opcode & 0x8:
-            if size > MAX_CONTROL_PAYLOAD:
+            if len(data) > MAX_CONTROL_PAYLOAD:
                 raise ValueError(
-                    f"control frame with a payload of {size} bytes; "
+                    f"control frame with a payload of {len(data)} bytes; "
                     f"at most {MAX_CONTROL_PAYLOAD} are allowed"
                 )
             if not fin:
                 raise ValueError("control frames can't be fragmented")
-        first = fin << 7 | rsv1 << 6 | rsv2 << 5 | rsv3 << 4 | opcode
-        second = 0 if mask is None else 0x80
-        if size < 126:
-            header = bytes((first, second | size))
-        elif size < 0x1_0000:
-            header = _pack_16(first, second | 126, size)
-        else:
-            header = _pack_64(first, second | 127, size)
-        if mask is None:
-            return header + data
-        if len(mask) != 4:
-            raise ValueError(f"a masking key has 4 bytes, not {len(mask)}")
-        return header + mask + apply_mask(data, mask)
+        return encode_frame(fin << 7 | rsv1 << 6 | rsv2 << 5 | rsv3 << 4 | opcode, data, mask)
 
 
 def describe(frame: Frame) -> str:
@@ -237,19 +223,29 @@ def describe(frame: Frame) -> str:
     return ", ".join([f"{opcode.name} {shown} [{len(data)} bytes", *flags]) + "]"
 
 
+class Parts(enum.Enum):
+    """What is done with a payload that arrives in parts."""
+
+    STORED = enum.auto()
+    """They are stored until the frame is complete."""
+    SHOWN = enum.auto()
+    """They are also shown to the judge, as they arrive."""
+    TAKEN = enum.auto()
+    """They are given to the judge and not stored; the frame has no payload then."""
+
+
 class Judge(Protocol):
     """What the message layer is asked while a frame arrives. All may raise `ProtocolViolation`."""
 
-    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> bool:
+    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> Parts:
         """A well-formed header arrived; *rsv* holds the three bits as they stand (0x70).
 
-        Asked again when the masking key is cut off by the end of a chunk. The answer is whether a payload
-        that arrives in parts needn't be stored: `payload_arrived` takes them, and the frame has none then.
+        Asked again when the masking key is cut off by the end of a chunk.
         """
         ...
 
     def payload_arrived(self, data: bytes) -> None:
-        """A part of the payload of the frame just begun, unmasked; only for frames that arrive in parts."""
+        """A part of the payload of the frame just begun, unmasked; only if it was asked for."""
         ...
 
 
@@ -285,6 +281,21 @@ class FrameDecoder:
             data = self._buffer[self._position :] + data
         self._buffer = data
         self._position = 0
+
+    def take_messages(
+        self, max_size: int | None, budget: int | None, max_events: int | None, overhead: int
+    ) -> tuple[list[str | bytes], int]:
+        """Return whole messages that come next, and what they count against the budget.
+
+        Only for between two messages. There may be none, and more behind those that there are; whatever is
+        said about the next frame is said by `next_frame`. `decode_messages` explains the parameters.
+        """
+        if self._partial is not None:
+            return [], 0
+        messages, self._position, produced = decode_messages(
+            self._buffer, self._position, self._masked, max_size, budget, max_events, overhead
+        )
+        return messages, produced
 
     def next_frame(self) -> Frame | None:
         """Return the next complete frame, or None when more bytes are needed.
@@ -333,7 +344,7 @@ class FrameDecoder:
             if size >= 1 << 63:
                 raise _violation("most significant bit of a 64-bit length is set")
             position += width
-        taken = self._judge.begin_frame(opcode, fin, first & 0x70, size)
+        parts = self._judge.begin_frame(opcode, fin, first & 0x70, size)
         key = None
         if masked:
             if len(buffer) < position + 4:
@@ -342,32 +353,42 @@ class FrameDecoder:
             position += 4
         end = position + size
         rsv1, rsv2, rsv3 = first & 0x40 != 0, first & 0x20 != 0, first & 0x10 != 0
-        if end <= len(buffer) and not (taken and size > PART):
+        if end <= len(buffer) and not (size > PART and parts is Parts.TAKEN):
             data = buffer[position:end]
             self._position = end
             if key is not None:
                 data = apply_mask(data, key)
             return Frame(opcode, data, fin, rsv1, rsv2, rsv3)
         self._position = position
-        self._partial = _Partial(opcode, fin, (rsv1, rsv2, rsv3), size, key, taken, bytearray())
+        payload = None if parts is Parts.TAKEN else Payload(size, key)
+        self._partial = _Partial(opcode, fin, (rsv1, rsv2, rsv3), size, key, parts, payload)
         return self._continue(self._partial)
 
     def _continue(self, partial: _Partial) -> Frame | None:
-        end = min(self._position + partial.size - partial.arrived, len(self._buffer))
-        step = PART if partial.taken else partial.size
+        start = self._position
+        end = min(start + partial.size - partial.arrived, len(self._buffer))
+        if partial.payload is None:
+            self._give_parts(partial, end)
+        elif end > start:
+            partial.payload.add(self._buffer, start, end)
+            self._position = end
+            partial.arrived += end - start
+            if partial.parts is Parts.SHOWN:
+                self._judge.payload_arrived(partial.payload.last(end - start))
+        if partial.arrived < partial.size:
+            return None
+        self._partial = None
+        data = b"" if partial.payload is None else partial.payload.take()
+        return Frame(partial.opcode, data, partial.fin, *partial.rsv)
+
+    def _give_parts(self, partial: _Partial, end: int) -> None:
         while self._position < end:
-            data = self._buffer[self._position : min(self._position + step, end)]
+            data = self._buffer[self._position : min(self._position + PART, end)]
             self._position += len(data)
             if partial.key is not None:
                 data = apply_mask(data, partial.key, partial.arrived)
             partial.arrived += len(data)
-            if not partial.taken:
-                partial.data += data
             self._judge.payload_arrived(data)
-        if partial.arrived < partial.size:
-            return None
-        self._partial = None
-        return Frame(partial.opcode, bytes(partial.data), partial.fin, *partial.rsv)
 
 
 @dataclass(slots=True)
@@ -379,6 +400,6 @@ class _Partial:
     rsv: tuple[bool, bool, bool]
     size: int
     key: bytes | None
-    taken: bool  # by the judge; or else it is in data
-    data: bytearray
+    parts: Parts
+    payload: Payload | None  # unless the judge takes it
     arrived: int = 0

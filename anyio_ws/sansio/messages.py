@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from ..exceptions import ProtocolViolation
 from .extensions.base import Extension
-from .frames import CloseCode, Frame, Opcode
+from .frames import CloseCode, Frame, Opcode, Parts
 
 __all__ = ["Fragment", "MessageAssembler"]
 
@@ -68,6 +68,7 @@ class MessageAssembler:
     """Follows the messages of one direction of one connection."""
 
     __slots__ = (
+        "_all_marked",
         "_arriving",
         "_decoder",
         "_early",
@@ -101,6 +102,7 @@ class MessageAssembler:
         self._rsv = 0
         for extension in extensions:
             self._rsv |= extension.rsv
+        self._all_marked = all(extension.rsv for extension in extensions)
         self._opcode: Opcode | None = None  # of the message in progress
         # What there is of it so far; all begin anew with each message.
         self._fragments = 0
@@ -116,7 +118,15 @@ class MessageAssembler:
             None  # the frame that is arriving, if parts of it are decoded
         )
 
-    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> bool:
+    @property
+    def expects_nothing_special(self) -> bool:
+        """Whether a whole message in one frame needs no judging but of its size and text.
+
+        Not in the middle of another message, and not if an extension wants to see every frame.
+        """
+        return self._opcode is None and self._all_marked
+
+    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> Parts:
         """Judge a header (see `anyio_ws.sansio.frames.Judge`)."""
         self._arriving = None
         if opcode >= 0x8:
@@ -126,7 +136,7 @@ class MessageAssembler:
                     CloseCode.PROTOCOL_ERROR,
                     f"reserved bits {rsv >> 4:03b} set on {opcode.name} frame",
                 )
-            return False
+            return Parts.STORED
         if rsv & ~self._rsv:
             raise ProtocolViolation(
                 CloseCode.PROTOCOL_ERROR, f"reserved bits {rsv >> 4:03b} set without an extension"
@@ -157,12 +167,12 @@ class MessageAssembler:
         self._watch = not encoders and Opcode.TEXT in (opcode, self._opcode)
         if not encoders:
             self._check_size(size)
-            return False
+            return Parts.SHOWN if self._watch else Parts.STORED
         self._check_encoded_size(size)
         if len(encoders) > 1 or not encoders[0].in_parts:
-            return False
+            return Parts.STORED
         self._arriving = _Encoded(encoders[0], opcode, rsv)
-        return True
+        return Parts.TAKEN
 
     def _encoders(self, rsv: int) -> list[Extension]:
         """Those extensions that transformed the frame which arrives with these bits."""

@@ -402,6 +402,8 @@ class Protocol:
         self._stopped = False
         try:
             while not self._discarding:
+                if self._messages is not None and not self._debug:
+                    self._take_messages(self._messages)
                 if self._over_budget:
                     self._stopped = decoder.unread > 0
                     break
@@ -415,6 +417,21 @@ class Protocol:
             else:
                 self._fail_for(violation)
         self._end_if_drained()
+
+    def _take_messages(self, messages: list[Message]) -> None:
+        """Take in whole messages that need no judging, by the codec's short cut."""
+        if not self._assembler.expects_nothing_special:
+            return
+        budget, most = self.budget, self.max_events
+        if budget is not None:
+            budget -= self._produced
+        if most is not None:
+            most -= self._produced_events
+        taken, produced = self._decoder.take_messages(self._max_size, budget, most, EVENT_OVERHEAD)
+        if taken:
+            messages += taken
+            self._produced += produced
+            self._produced_events += len(taken)
 
     @property
     def _over_budget(self) -> bool:

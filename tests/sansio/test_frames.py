@@ -10,7 +10,7 @@ import pytest
 
 from anyio_ws.exceptions import ProtocolError, ProtocolViolation
 from anyio_ws.sansio import Close, CloseCode, Frame, Opcode
-from anyio_ws.sansio.frames import FrameDecoder, valid_close_code
+from anyio_ws.sansio.frames import FrameDecoder, Parts, valid_close_code
 from anyio_ws.testing.wire import apply_key
 
 from .helpers import (
@@ -28,6 +28,8 @@ from .helpers import (
     event,
     read_wire,
 )
+
+pytestmark = pytest.mark.usefixtures("codec")
 
 # -- writing
 
@@ -224,11 +226,11 @@ class RecordingJudge:
         self.arrived = 0
         self.objection = objection
 
-    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> bool:
+    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> Parts:
         self.asked.append((opcode, fin, rsv, size))
         if self.objection is not None:
             raise self.objection
-        return False
+        return Parts.SHOWN
 
     def payload_arrived(self, data: bytes) -> None:
         self.asked.append(data)

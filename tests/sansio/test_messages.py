@@ -34,6 +34,8 @@ from .helpers import (
     written,
 )
 
+pytestmark = pytest.mark.usefixtures("codec")
+
 both_sides = pytest.mark.parametrize("side", SIDES)
 however_cut = pytest.mark.parametrize("split", SPLITS)
 

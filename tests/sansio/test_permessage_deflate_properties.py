@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import PerMessageDeflate as Theirs
@@ -34,6 +35,8 @@ from .helpers import (
     to,
     written,
 )
+
+pytestmark = pytest.mark.usefixtures("codec")
 
 quick = settings(deadline=None, max_examples=100)
 

@@ -31,6 +31,8 @@ from .helpers import (
     written,
 )
 
+pytestmark = pytest.mark.usefixtures("codec")
+
 both_sides = pytest.mark.parametrize("side", SIDES)
 
 # From the examples of section 7.2.3

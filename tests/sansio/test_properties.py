@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ from anyio_ws.sansio import (
     Side,
     State,
 )
-from anyio_ws.sansio.frames import FrameDecoder, valid_close_code
+from anyio_ws.sansio.frames import FrameDecoder, Parts, valid_close_code
 from anyio_ws.sansio.headers import build_extension, is_token, parse_extensions, parse_tokens
 
 from .helpers import (
@@ -46,6 +47,8 @@ from .helpers import (
     to,
     written,
 )
+
+pytestmark = pytest.mark.usefixtures("codec")
 
 # Inputs are small and every example is quick; what takes time is making them up.
 quick = settings(deadline=None, max_examples=200)
@@ -385,9 +388,9 @@ def test_text_fails_at_the_first_byte_that_cannot_be_part_of_it(side: Side, data
 
 
 class NoJudge:
-    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> bool:
+    def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> Parts:
         """Accept everything."""
-        return False
+        return Parts.STORED
 
     def payload_arrived(self, data: bytes) -> None:
         """Accept everything."""

@@ -23,8 +23,8 @@ class Extension(ABC):
     rsv: int = 0
     """The reserved bits that it gives a meaning to (0x40 for RSV1, 0x20 for RSV2, 0x10 for RSV3).
 
-    One that has any leaves a message alone of which no frame has one of them set; one that has none is
-    asked for every frame.
+    One that has any leaves a message alone of which no frame has one of them set, and may not hear of it; one
+    that has none is asked for every frame.
     """
 
     in_parts: bool = False

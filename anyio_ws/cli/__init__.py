@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from anyio_ws.cli import signals
+from anyio_ws.sansio.codec import CODEC
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def versions() -> str:
-    """Return what a bug report needs, a line each: our version and those of what we stand on."""
+    """Return what a bug report needs, a line each: versions, ours and of what we stand on, and the codec."""
     lines: list[str] = []
     for distribution in ("anyio-ws", "anyio", "trio", "h11"):
         try:
@@ -42,7 +43,7 @@ def versions() -> str:
             if distribution != "trio":  # only an extra
                 lines.append(f"{distribution} (not installed as a distribution)")
     python = f"Python {platform.python_version()} ({platform.python_implementation()})"
-    return "\n".join([lines[0], python, *lines[1:]])
+    return "\n".join([lines[0], python, *lines[1:], f"codec: {CODEC}"])
 
 
 def _parser() -> argparse.ArgumentParser:

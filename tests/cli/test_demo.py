@@ -27,6 +27,7 @@ from anyio_ws.__main__ import main
 from anyio_ws.cli.demo import send_readings
 from anyio_ws.cli.readings import COUNTERS, feeds
 from anyio_ws.cli.table import build_table
+from anyio_ws.sansio.codec import CODEC
 
 BACKENDS = ["asyncio", "trio"]
 FEEDS = ["cpu", "memory", "network"]
@@ -287,8 +288,10 @@ def test_a_command_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_versions_are_shown_of_all_that_matters(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
-    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["anyio-ws", "Python", "anyio", "trio", "h11"]
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert names == ["anyio-ws", "Python", "anyio", "trio", "h11", "codec:"]
+    assert lines[-1] == f"codec: {CODEC}"
 
 
 def run_without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,9 @@
 Versions stand in ``pyproject.toml`` only; ``lowest`` reads them from there.
 """
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import nox
@@ -15,10 +18,14 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 
 
 @nox.session(python=PYTHONS)
-def tests(session: nox.Session) -> None:
-    """Run the tests: nox -s tests -- tests/sansio -k frames."""
+@nox.parametrize("codec", ["compiled", "pure"], ids=["compiled", "pure"])
+def tests(session: nox.Session, codec: str) -> None:
+    """Run the tests: nox -s tests -- tests/sansio -k frames; nox -s "tests-3.11(pure)"."""
     session.install("-e", ".[test]")
-    session.run("python", "-m", "pytest", *session.posargs)
+    if codec == "compiled":
+        session.run("python", "-c", "import anyio_ws.sansio._codec")  # if it isn't, why it isn't
+    environment = {"ANYIO_WS_PURE_PYTHON": "1" if codec == "pure" else "0"}
+    session.run("python", "-m", "pytest", *session.posargs, env=environment)
 
 
 @nox.session
@@ -40,6 +47,64 @@ def lowest(session: nox.Session) -> None:
     session.install("-e", ".[test]", *(bound.replace(">=", "==") for bound in declared))
     session.run("python", "-m", "pip", "list")
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """Run tests with AddressSanitizer and UBSan in the compiled codec: nox -s sanitize -- tests/sansio.
+
+    It takes gcc, with its libraries for both.
+    """
+    flags = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g"
+    warnings = "-Wall -Wextra -Wshadow -Werror"
+    build = {"CC": "gcc", "CFLAGS": f"{flags} {warnings}", "LDFLAGS": flags}
+    # In a copy: what is built so can't be loaded without the preparations below.
+    copy = Path(session.create_tmp(), "checkout").resolve()
+    shutil.rmtree(copy, ignore_errors=True)
+    leave = shutil.ignore_patterns(".*", "*.so", "build", "dist", "_build", "__pycache__")
+    shutil.copytree(Path(__file__).parent, copy, ignore=leave)
+    session.install("-e", f"{copy}[test]", env=build)
+    command = ["gcc", "-print-file-name=libasan.so"]
+    library = subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+    environment = {
+        "LD_PRELOAD": library,
+        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter keeps much to its end
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "PYTHONMALLOC": "malloc",  # or else small objects have no borders
+    }
+    session.chdir(copy)
+    session.run("python", "-c", "import anyio_ws.sansio._codec", env=environment)
+    what = session.posargs or ["tests/sansio"]
+    session.run("python", "-m", "pytest", "-p", "no:cacheprovider", *what, env=environment)
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Build dist/, and install what is there in bare environments, with a compiler and without."""
+    session.install("build")
+    dist = Path("dist")
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    (sdist,) = dist.glob("*.tar.gz")
+    (wheel,) = dist.glob("*.whl")
+    bare = Path(session.create_tmp(), "bare").resolve()
+    python = str(bare / ("Scripts/python" if os.name == "nt" else "bin/python"))
+    for package, environment, expected in (
+        (wheel, {"CC": "false"}, "compiled"),
+        (sdist, {}, "compiled"),
+        (sdist, {"CC": "false"}, "pure Python (not compiled)"),
+    ):
+        session.run("python", "-m", "venv", "--clear", str(bare))
+        session.run(
+            *(python, "-m", "pip", "install", "-q", "--no-cache-dir", str(package)),
+            env=environment,
+            external=True,
+        )
+        # -I: not what is in the present directory
+        command = [python, "-I", "-m", "anyio_ws", "--version"]
+        said = session.run(*command, silent=True, external=True)
+        if f"codec: {expected}" not in said.splitlines():
+            session.error(f"{package.name} with {environment}: not {expected}, but\n{said}")
 
 
 @nox.session

@@ -41,6 +41,7 @@ from .frames import (
     FrameDecoder,
     Opcode,
     check_close,
+    serialize_data,
 )
 from .http import Request, Response
 from .masking import masking_key
@@ -514,7 +515,7 @@ class Protocol:
     # Output, inside.
 
     def _require_open(self) -> None:
-        if self.state is not State.OPEN:
+        if self._state.current is not State.OPEN:
             raise ProtocolError(f"can't send: the connection is {self.state.name}")
 
     def _start_message(self, opcode: Opcode) -> None:
@@ -527,7 +528,18 @@ class Protocol:
     def _send_data(
         self, opcode: Opcode, data: BytesLike, fin: bool, *, compress: bool = True
     ) -> None:
-        frame = Frame(opcode, _as_bytes(data), fin)
+        payload = _as_bytes(data)
+        if not self._extensions and not self._debug:
+            key = self.masking_key() if self.side is Side.CLIENT else None
+            self._writes.append(serialize_data(opcode, payload, fin, key))
+        else:
+            self._write_encoded(Frame(opcode, payload, fin), compress=compress)
+        if fin:
+            self._sending = None
+        elif opcode is not Opcode.CONT:
+            self._sending = opcode
+
+    def _write_encoded(self, frame: Frame, *, compress: bool) -> None:
         try:
             for extension in self._extensions:
                 frame = extension.encode(frame, compress=compress)
@@ -536,10 +548,6 @@ class Protocol:
             for extension in self._extensions:
                 extension.forget_encoded()
             raise
-        if fin:
-            self._sending = None
-        elif opcode is not Opcode.CONT:
-            self._sending = opcode
 
     def _send_close(self, close: Close) -> None:
         self._write_frame(Frame(Opcode.CLOSE, close.serialize()))

@@ -21,6 +21,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
+from typing import Final, cast
 
 import anyio
 from anyio.abc import SocketAttribute
@@ -38,6 +39,9 @@ from .transports.scheduling import SECONDS, Signal
 from .waiting import Turnstile
 
 __all__ = ["Connection"]
+
+
+_WHOLE: Final[frozenset[type]] = frozenset({str, bytes})
 
 
 class Ping:
@@ -521,13 +525,18 @@ class Connection:
         for event in self.protocol.events_received():
             if not isinstance(event, Frame):
                 self._handshake = event
-        for message in self.protocol.messages_received():
+        messages = self.protocol.messages_received()
+        dropping = self._discarding or self.discarding
+        if not dropping and _WHOLE.issuperset(map(type, messages)):
+            inbox.add_all(cast("list[str | bytes]", messages))
+            return
+        for message in messages:
             if isinstance(message, Frame):
                 if message.opcode is Opcode.PONG:
                     self._pong_received(message.data)
                 if self.recording and message.opcode is not Opcode.CLOSE and not self._discarding:
                     inbox.add_control(message)
-            elif self._discarding or self.discarding:
+            elif dropping:
                 if isinstance(message, Fragment):
                     inbox.skip_fragment(message)
             elif isinstance(message, Fragment):

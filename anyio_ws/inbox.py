@@ -8,6 +8,7 @@ no meaning, RFC 6455, section 5.4). What those that are kept cost is counted.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, cast
 
 from .sansio import Fragment, Frame
@@ -69,6 +70,12 @@ class Inbox:
         self.count += 1
         self.size += _size(message)
 
+    def add_all(self, messages: Sequence[str | bytes]) -> None:
+        """As `add`, for many: a chunk may have hundreds."""
+        self._messages.extend(messages)
+        self.count += len(messages)
+        self.size += sum(map(_size, messages))
+
     def add_control(self, frame: Frame) -> None:
         """Add a Ping or Pong, for whoever wants to see them in their place.
 
@@ -110,6 +117,9 @@ class Inbox:
         """Remove the first message, whole; only if `count` isn't 0."""
         message = self._messages.popleft()
         self.count -= 1
+        if isinstance(message, bytes):  # nearly all are that or text: no call for them
+            self.size -= len(message)
+            return message
         if isinstance(message, _Fragments):
             self.size -= message.size
             return _join(list(message.pieces))

@@ -165,6 +165,8 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure speed: nox -s bench -- --quick; see benchmarks/README.md, also for benchmarks/promises.py."""
+    """Measure speed: nox -s bench -- --quick, or -- core; see benchmarks/README.md, also for promises.py."""
     session.install("-e", ".[bench]")
-    session.run("python", "benchmarks/echo.py", *session.posargs)
+    core = session.posargs[:1] == ["core"]
+    script, options = ("core.py", session.posargs[1:]) if core else ("echo.py", session.posargs)
+    session.run("python", f"benchmarks/{script}", *options)

@@ -28,7 +28,7 @@ from typing import NamedTuple
 from servers import SERVERS, Server
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ("anyio-ws", "anyio", "trio", "uvloop", "websockets")
+PACKAGES = ("anyio-ws", "anyio", "trio", "uvloop", "websockets", "wsproto")
 BEFORE = "before"
 REFERENCES = ("websockets", "bare", BEFORE)
 """The libraries that others are compared with, on the same loop."""

@@ -4,6 +4,10 @@ The event loop reads and calls us. Writing goes to the socket directly as long a
 every loop alike, so that what the kernel takes has left when `write` returns; only the rest is the
 event loop's to send. Its buffer limits are zero: it tells when that rest has left.
 
+It reads into one buffer, the same for all connections of a loop. Left to itself asyncio allocates 256 KiB
+for every read and gives nearly all of it back: a mapping made, touched and undone, which takes longer than
+the rest of receiving a message.
+
 When the loop fails at sending that rest, it closes the socket, with whatever is still unread. Hence a
 duplicate of it, from which the rest of the input is read as fast as the sink wants it.
 """
@@ -12,12 +16,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import cast
+from typing import Final, cast
+from weakref import WeakKeyDictionary
 
 from .base import Sink, TypedAttributes
 from .sockets import CHUNK, socket_attributes
 
 __all__ = ["AsyncioSocketTransport", "over_asyncio"]
+
+
+BUFFER: Final = 2**18
+"""Bytes that are read at once: what asyncio reads, too."""
+
+_buffers: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview]] = WeakKeyDictionary()
+
+
+def _buffer_of(loop: asyncio.AbstractEventLoop) -> memoryview:
+    buffer = _buffers.get(loop)
+    if buffer is None:
+        buffer = _buffers[loop] = memoryview(bytearray(BUFFER))
+    return buffer
 
 
 async def over_asyncio(sock: socket.socket) -> AsyncioSocketTransport:
@@ -33,7 +51,7 @@ async def over_asyncio(sock: socket.socket) -> AsyncioSocketTransport:
     return made
 
 
-class AsyncioSocketTransport(asyncio.Protocol):
+class AsyncioSocketTransport(asyncio.BufferedProtocol):
     """See `anyio_ws.transports.base.Transport`, and `over_asyncio`."""
 
     has_to_run = False
@@ -42,6 +60,7 @@ class AsyncioSocketTransport(asyncio.Protocol):
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._socket = sock
         self._loop = loop
+        self._buffer = _buffer_of(loop)
         self._attributes = socket_attributes(sock)
         self._transport: asyncio.Transport | None = None
         self._sink: Sink | None = None
@@ -152,7 +171,13 @@ class AsyncioSocketTransport(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=0)
         self._transport.pause_reading()  # until there is a sink; uvloop doesn't listen yet
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._data_received(bytes(self._buffer[:nbytes]))
+
+    def _data_received(self, data: bytes) -> None:
         self._received += len(data)
         if self._sink is None:
             self._early += data
@@ -218,7 +243,7 @@ class AsyncioSocketTransport(asyncio.Protocol):
         if self._early and not self._paused:
             early, self._early = self._early, b""
             self._received -= len(early)
-            self.data_received(early)
+            self._data_received(early)
         if self._paused or self._over:
             return
         if self._early_eof:
@@ -238,7 +263,7 @@ class AsyncioSocketTransport(asyncio.Protocol):
             self._tell_failure()
             if self._held_back():
                 return
-            self.data_received(self._remaining())
+            self._data_received(self._remaining())
 
     def _held_back(self) -> bool:
         return self._paused or self._over or bool(self._early)

@@ -84,6 +84,7 @@ class MessageAssembler:
         "_size",
         "_watch",
         "_wire_size",
+        "max_frame_size",
     )
 
     def __init__(
@@ -96,6 +97,9 @@ class MessageAssembler:
     ) -> None:
         self._max_size = max_size
         self._max_fragment_size = max_fragment_size
+        limits = [one for one in (max_size, max_fragment_size) if one is not None]
+        self.max_frame_size = min(limits) if limits else None
+        """Bytes that a message in one frame may have."""
         self._max_fragments = max_fragments
         self._extensions = tuple(reversed(extensions))  # RFC 6455, 9.1: undone last to first
         self._message_rsv = 0  # of the first frame of the message in progress

@@ -428,7 +428,9 @@ class Protocol:
             budget -= self._produced
         if most is not None:
             most -= self._produced_events
-        taken, produced = self._decoder.take_messages(self._max_size, budget, most, EVENT_OVERHEAD)
+        taken, produced = self._decoder.take_messages(
+            self._assembler.max_frame_size, budget, most, EVENT_OVERHEAD
+        )
         if taken:
             messages += taken
             self._produced += produced

@@ -14,8 +14,8 @@ import pytest
 
 from anyio_ws.exceptions import InvalidHandshake
 from anyio_ws.sansio import Headers, client, frames, headers, messages, server
+from anyio_ws.sansio.codec import apply_mask
 from anyio_ws.sansio.extensions import inflate
-from anyio_ws.sansio.masking import apply_mask
 
 from .mutation import explore, inputs
 from .seeds import SEEDS

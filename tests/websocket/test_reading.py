@@ -6,9 +6,9 @@ import anyio
 import pytest
 
 from anyio_ws import ConnectionClosedError
-from anyio_ws.testing import ScriptedPeer
+from anyio_ws.testing import RawFrame, ScriptedPeer
 
-from ..sansio.helpers import PING, PONG, RawFrame, ping, text
+from ..sansio.helpers import PING, PONG, ping, text
 from .helpers import connected, server_and_peer, settle
 
 pytestmark = pytest.mark.usefixtures("virtual_time")

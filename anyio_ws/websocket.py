@@ -56,6 +56,11 @@ class WebSocket(ObjectStream[str | bytes]):
     messages; pings are answered. Nothing that is received while there is room depends on the
     application to do anything.
 
+    A `receive` or `send` that doesn't have to wait is no checkpoint: after 32 of them in a row, or a
+    millisecond, one yields to the scheduler. On trio every call looks whether it is cancelled; on asyncio
+    every 16th does, for between two turns of the event loop only the task itself could have done that.
+    Whoever cancels, and wherever: what `receive` returned was taken, and what it didn't is still there.
+
     A closed connection makes every method raise `ConnectionClosed`, which is the fitting AnyIO stream
     error as well: ``anyio.EndOfStream`` when receiving after the peer closed normally,
     ``anyio.ClosedResourceError`` after this side closed, ``anyio.BrokenResourceError`` otherwise.
@@ -240,6 +245,10 @@ class WebSocket(ObjectStream[str | bytes]):
         Waits, in order of arrival, while more than ``write_limit`` bytes haven't left. When it returns the
         message is committed, and will be sent whole unless the connection ends; when it is cancelled,
         nothing of the message was or will be sent.
+
+        The first message of a scheduling pass leaves at once. Those that follow it leave together: when the
+        task waits for anything, when 16 KiB have gathered, or with the next one after a millisecond. Before
+        a long computation, `flush` sees to it.
 
         An iterable or asynchronous iterable of `str` or of bytes-like objects is sent as the fragments of
         one message, each as soon as it is there; an empty one sends nothing. Other messages wait

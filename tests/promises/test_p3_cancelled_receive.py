@@ -16,6 +16,7 @@ from .links import Link
 
 async def test_wherever_it_is_cancelled_the_next_one_returns_the_message(link: Link) -> None:
     for attempt in cancel_sweep():
+        received: list[str | bytes | None] = []
         async with link.server_and_peer() as (ws, peer):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(peer.send, text("whole"), text("in ", fin=False), ping(b"!"))

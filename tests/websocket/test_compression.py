@@ -313,6 +313,7 @@ async def test_a_send_that_fails_leaves_the_window_alone() -> None:
 
 async def test_a_cancelled_receive_loses_nothing_that_was_compressed() -> None:
     for attempt in cancel_sweep():
+        received: list[str | bytes | None] = []
         async with Pair() as (ws, peer):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(peer.send, WORDS.encode() * 10)

@@ -28,9 +28,12 @@ from typing import NamedTuple
 from servers import SERVERS, Server
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ("anyio-ws", "anyio", "trio", "uvloop", "websockets", "wsproto")
+PACKAGES = (
+    *("anyio-ws", "anyio", "trio", "uvloop"),
+    *("websockets", "aiohttp", "picows", "trio-websocket", "wsproto"),
+)
 BEFORE = "before"
-REFERENCES = ("websockets", "bare", BEFORE)
+REFERENCES = ("websockets", "aiohttp", "picows", "trio-websocket", "bare", BEFORE)
 """The libraries that others are compared with, on the same loop."""
 
 

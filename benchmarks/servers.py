@@ -59,7 +59,7 @@ async def serve_anyio_ws() -> None:
         async for message in ws:
             await ws.send(message)
 
-    async with open_server(echo, HOST, 0, max_size=MAX_SIZE) as server:
+    async with open_server(echo, HOST, 0, max_size=MAX_SIZE, ping_interval=None) as server:
         announce(server.port)
         await anyio.sleep_forever()
 
@@ -102,6 +102,61 @@ async def serve_websockets_trio() -> None:
         announce(server.listeners[0].socket.getsockname()[1])
 
 
+async def serve_aiohttp() -> None:
+    import asyncio
+
+    from aiohttp import WSMsgType, web
+
+    async def echo(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse(max_msg_size=MAX_SIZE, compress=False)
+        await ws.prepare(request)
+        async for message in ws:
+            if message.type is WSMsgType.BINARY:
+                await ws.send_bytes(message.data)
+            else:
+                await ws.send_str(message.data)
+        return ws
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", echo)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, HOST, 0)
+    await site.start()
+    announce(runner.addresses[0][1])
+    await asyncio.Event().wait()
+
+
+async def serve_picows() -> None:
+    import picows
+
+    class Echo(picows.WSListener):
+        def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+            transport.send(frame.msg_type, frame.get_payload_as_bytes())
+
+    server = await picows.ws_create_server(lambda request: Echo(), HOST, 0)
+    announce(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+async def serve_trio_websocket() -> None:
+    import trio
+    from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
+
+    async def echo(request: WebSocketRequest) -> None:
+        ws = await request.accept()
+        try:
+            while True:
+                await ws.send_message(await ws.get_message())
+        except ConnectionClosed:
+            pass
+
+    start = partial(serve_websocket, echo, HOST, 0, ssl_context=None, max_message_size=MAX_SIZE)
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(start)
+        announce(server.port)
+
+
 async def serve_bytes() -> None:
     """The floor: what comes is sent back, with nothing on top of AnyIO's streams."""
     import anyio
@@ -132,6 +187,13 @@ SERVERS = {
     ),
     "websockets/trio": Server(
         "websockets", "trio", "ws", serve_websockets_trio, ("websockets.trio", "trio")
+    ),
+    "aiohttp/asyncio": Server("aiohttp", "asyncio", "ws", serve_aiohttp, ("aiohttp",)),
+    "aiohttp/uvloop": Server("aiohttp", "uvloop", "ws", serve_aiohttp, ("aiohttp", "uvloop")),
+    "picows/asyncio": Server("picows", "asyncio", "ws", serve_picows, ("picows",)),
+    "picows/uvloop": Server("picows", "uvloop", "ws", serve_picows, ("picows", "uvloop")),
+    "trio-websocket/trio": Server(
+        "trio-websocket", "trio", "ws", serve_trio_websocket, ("trio_websocket",)
     ),
     "bare/anyio-asyncio": Server("bare", "asyncio", "raw", serve_bytes, ()),
     "bare/anyio-uvloop": Server("bare", "uvloop", "raw", serve_bytes, ("uvloop",)),

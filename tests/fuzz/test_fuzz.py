@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from anyio_ws.exceptions import InvalidHandshake
-from anyio_ws.sansio import Headers, client, frames, headers, messages, server
+from anyio_ws.sansio import Headers, _pure_codec, client, frames, headers, messages, server
 from anyio_ws.sansio.codec import apply_mask
 from anyio_ws.sansio.extensions import inflate
 
@@ -126,18 +126,12 @@ def a_mask_that_begins_anew_with_each_part(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def a_buffer_as_long_as_the_header_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Reserved(bytearray):
-        reserve = b""
+    class Reserved(_pure_codec.Payload):
+        def __init__(self, size: int, key: bytes | None) -> None:
+            super().__init__(size, key)
+            self.reserve = bytes(min(size, 2**20))
 
-    partial: Any = frames._Partial
-
-    def reserving(*args: Any) -> Any:
-        *others, _ = args
-        buffer = Reserved()
-        buffer.reserve = bytes(min(args[3], 2**20))
-        return partial(*others, buffer)
-
-    monkeypatch.setattr(frames, "_Partial", reserving)
+    monkeypatch.setattr(frames, "Payload", Reserved)
 
 
 def a_message_that_may_be_longer_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

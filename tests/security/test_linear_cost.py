@@ -69,8 +69,8 @@ INPUTS = {
     "a large text frame of wide characters": Input(
         lambda size: [Raw(TEXT, "€".encode() * (size // 3))], 32 * KIB
     ),
-    "small frames": Input(lambda size: [Raw(TEXT, b"hello")] * size, 60),
-    "empty frames": Input(lambda size: [Raw(BINARY)] * size, 60),
+    "small frames": Input(lambda size: [Raw(TEXT, b"hello")] * size, 2000),
+    "empty frames": Input(lambda size: [Raw(BINARY)] * size, 2000),
     "pings": Input(lambda size: [ping(b"?")] * size, 60),
     "tiny fragments": Input(partial(in_fragments, Raw(TEXT, b"a", False), b"b"), 60),
     "empty fragments": Input(partial(in_fragments, Raw(BINARY, b"", False), b""), 60),

@@ -49,7 +49,10 @@ def main() -> int:
         if not run(name, SEEDS[name], directory, runs=arguments.runs, seed=arguments.seed)
     ]
     if failed:
-        print(f"\nfound something: {', '.join(failed)}; logs and inputs are in {directory}")
+        names = ", ".join(failed)
+        print(
+            f"\nfound something, or not come to the end: {names}; logs and inputs are in {directory}"
+        )
     return 1 if failed else 0
 
 

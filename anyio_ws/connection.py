@@ -17,6 +17,7 @@ Reading never depends on writing here: neither direction calls into the other's 
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -41,6 +42,8 @@ from .waiting import Turnstile
 __all__ = ["Connection"]
 
 
+LONG_AGO: Final = -math.inf
+
 _WHOLE: Final[frozenset[type]] = frozenset({str, bytes})
 
 
@@ -59,9 +62,7 @@ class Connection:
     """Everything about a connection that doesn't wait."""
 
     __slots__ = (
-        "_discarding",
         "_handshake",
-        "_has_written",
         "_keepalive",
         "_keepalive_ping",
         "_leaving",
@@ -133,9 +134,7 @@ class Connection:
         self._reader: object | None = None
         self._reading: Reader | None = None  # which a task that receives waits in
         self._paused = False
-        self._discarding = False
-        self._has_written = False  # a message, since others had their turn
-        self._written_at = 0.0
+        self._written_at = LONG_AGO  # when the first message of this pass was
         self._will_pump = False  # when the pass ends
         self._sent_end = False  # whether this side was the first to send a Close frame
         self._keepalive: Keepalive | None = None  # while the connection is open
@@ -150,7 +149,7 @@ class Connection:
     def data_received(self, chunk: bytes) -> None:
         if self._keepalive is not None:
             self._keepalive.heard(self.transport.clock())
-        self._has_written = False
+        self._written_at = LONG_AGO
         self._decode(chunk)
 
     def eof_received(self) -> None:
@@ -158,7 +157,8 @@ class Connection:
         self._after_input()
 
     def writable(self) -> None:
-        self._has_written = self._will_pump = False
+        self._written_at = LONG_AGO
+        self._will_pump = False
         self.pump()
         self._output_moved()
         self.progress.set()
@@ -283,7 +283,7 @@ class Connection:
         else:
             await self.changed.wait()
         self.pace.rested()
-        self._has_written = False
+        self._written_at = LONG_AGO
 
     async def pass_turnstile(self) -> None:
         """Wait for room, in turn with the others who send."""
@@ -333,12 +333,11 @@ class Connection:
         # The first of a pass leaves at once. Those that follow it leave together: when the pass ends, or
         # when they are many, or when the application takes its time before the next one.
         now = perf_counter()
-        if self._has_written and self.outbox.size < JOINED and now - self._written_at < SECONDS:
+        if now - self._written_at < SECONDS and self.outbox.size < JOINED:
             if not self._will_pump:
                 self._will_pump = True
                 self.transport.call_writable()
         else:
-            self._has_written = True
             self._written_at = now
             self.pump()
 
@@ -456,7 +455,6 @@ class Connection:
         """As `send_close`, and drop whatever comes from now on."""
         self.send_close(code, reason)
         self.closed_here = True
-        self._discarding = True
         self._drop_input()
 
     def _drop_input(self) -> None:
@@ -526,7 +524,7 @@ class Connection:
             if not isinstance(event, Frame):
                 self._handshake = event
         messages = self.protocol.messages_received()
-        dropping = self._discarding or self.discarding
+        dropping = self.closed_here or self.discarding
         if not dropping and _WHOLE.issuperset(map(type, messages)):
             inbox.add_all(cast("list[str | bytes]", messages))
             return
@@ -534,7 +532,7 @@ class Connection:
             if isinstance(message, Frame):
                 if message.opcode is Opcode.PONG:
                     self._pong_received(message.data)
-                if self.recording and message.opcode is not Opcode.CLOSE and not self._discarding:
+                if self.recording and message.opcode is not Opcode.CLOSE and not self.closed_here:
                     inbox.add_control(message)
             elif dropping:
                 if isinstance(message, Fragment):

@@ -50,6 +50,8 @@ async def exit_group(
             await group.__aexit__(type(given), given, given.__traceback__)
     except BaseException as exc:
         raised = exc
+        if group is None:
+            raise  # asyncio's Task.cancel, while we took that step
     # A group of the user's comes back as a copy when trio has split it: its leaves tell.
     own = {id(leaf) for leaf in _leaves(body)}
     found = [leaf for leaf in (*_leaves(raised), *_leaves(leaving)) if id(leaf) not in own]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -25,6 +26,7 @@ from anyio_ws import (
 )
 from anyio_ws import server as server_module
 from anyio_ws.connection import Connection
+from anyio_ws.contexts import exit_group
 from anyio_ws.sansio import Side
 from anyio_ws.transports.dial import Connectable
 
@@ -472,3 +474,18 @@ def test_ctrl_c_in_an_endless_loop_of_a_handler_ends_it_on_trio() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         anyio.run(main, backend="trio")
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop"])
+def test_a_task_that_is_cancelled_in_the_last_step_of_a_block_is_cancelled(backend: str) -> None:
+    """By asyncio's own ``Task.cancel``: a scope's cancellation comes again, this one would be lost."""
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_soon(task.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await exit_group(None, ValueError("of the body"))
+        task.uncancel()
+
+    anyio.run(main, **BACKENDS[backend])

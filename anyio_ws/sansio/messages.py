@@ -114,13 +114,10 @@ class MessageAssembler:
         self._encoded = 0  # bytes of payload before decoding
         self._wire_size = 0  # of the frame that is arriving
         self._decoder: codecs.IncrementalDecoder | None = None
-        self._watch = (
-            False  # is the frame that is arriving text whose bytes can be checked at once?
-        )
+        # Of the frame that is arriving:
+        self._watch = False  # is it text whose bytes can be checked at once?
         self._early: list[str] = []  # what was decoded of it already
-        self._arriving: _Encoded | None = (
-            None  # the frame that is arriving, if parts of it are decoded
-        )
+        self._arriving: _Encoded | None = None  # how it is decoded in parts, if it is
 
     @property
     def expects_nothing_special(self) -> bool:

@@ -1,7 +1,7 @@
 """Waiting to be woken, and giving others a turn: what is done for every message, in each backend's own way.
 
 AnyIO has both, and at that rate it is what costs most: an event, or a checkpoint, takes two to four times
-what the backend's own takes (see "Performance" in the docs). Everything here is safe against every
+what the backend's own takes. Everything here is safe against every
 kind of cancellation: who is woken is handed nothing, and looks again.
 """
 

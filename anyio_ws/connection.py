@@ -36,8 +36,8 @@ from .outbox import JOINED, Outbox
 from .sansio import SEND_EOF, CloseCode, Fragment, Frame, Opcode, Protocol, Request, Response, State
 from .transports.backend import new_pace, new_signal
 from .transports.base import Reader, Transport
-from .transports.scheduling import SECONDS, Signal
-from .waiting import Turnstile
+from .transports.scheduling import SECONDS
+from .turnstile import Turnstile
 
 __all__ = ["Connection"]
 
@@ -69,7 +69,6 @@ class Connection:
         "_mark",
         "_paused",
         "_reader",
-        "_reading",
         "_sent_end",
         "_unawaited",
         "_will_pump",
@@ -90,6 +89,7 @@ class Connection:
         "pings",
         "progress",
         "protocol",
+        "reading",
         "recording",
         "sending_fragments",
         "transport",
@@ -112,6 +112,8 @@ class Connection:
         """Of the calls that don't have to wait."""
         self.turnstile = Turnstile(self._may_send)
         """What those who send pass through."""
+        self.reading: Reader | None = None
+        """Which a task that receives waits in."""
         self.sending_fragments = False
         self.recording = False
         """Whether Pings and Pongs go into the inbox, too."""
@@ -132,7 +134,6 @@ class Connection:
         self._leaving: deque[Ping] = deque()  # pings in the outbox
         self._unawaited: bytes | None = None
         self._reader: object | None = None
-        self._reading: Reader | None = None  # which a task that receives waits in
         self._paused = False
         self._written_at = LONG_AGO  # when the first message of this pass was
         self._will_pump = False  # when the pass ends
@@ -269,37 +270,15 @@ class Connection:
         if self._paused:
             self._resume()
 
-    async def wait_for_input(self) -> None:
-        """Wait until there is something to receive, or the state of the connection changed."""
-        if self.outbox:  # nothing that is sent together waits for others any more
-            self.pump()
-        reader = self.transport.reader
-        if reader is not None and reader.ready and self.notify is None:
-            self._reading = reader
-            try:
-                await reader.read()
-            finally:
-                self._reading = None
-        else:
-            await self.changed.wait()
+    def others_had_their_turn(self) -> None:
+        """Note that the task which receives has waited."""
         self.pace.rested()
         self._written_at = LONG_AGO
-
-    async def pass_turnstile(self) -> None:
-        """Wait for room, in turn with the others who send."""
-        self.read_in_run()  # the peer may wait for us to read before it does
-        await self.turnstile.pass_through()
-        self.pace.rested()
 
     def read_in_run(self) -> None:
         """Have the transport read at once: no task will that receives."""
         if self.transport.reader is not None:
             self.transport.reader.give_back()
-
-    async def wait_for(self, signal: Signal) -> None:
-        """Wait for what may depend on reading, and doesn't receive."""
-        self.read_in_run()
-        await signal.wait()
 
     def release_failure(self) -> None:
         """Let a violation take effect, if the application has taken everything that came before."""
@@ -556,8 +535,8 @@ class Connection:
             for ping in self.pings.values():
                 ping.answered.set()
         self.changed.set()
-        if self._reading is not None:
-            self._reading.interrupt()
+        if self.reading is not None:
+            self.reading.interrupt()
         if self.notify is not None:
             self.notify()
 

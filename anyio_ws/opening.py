@@ -23,6 +23,7 @@ from .options import CommonConfig
 from .sansio import Request, Response, State
 from .transports.base import Transport
 from .transports.tls import TLSHandshakeError
+from .waiting import wait_for
 from .websocket import WebSocket
 
 __all__ = ["ConnectionContext"]
@@ -102,7 +103,7 @@ class ConnectionContext(ABC):
         self._rejection = why
         with anyio.move_on_after(connection.config.close_timeout):
             while not connection.lost:
-                await connection.wait_for(connection.changed)
+                await wait_for(connection, connection.changed)
 
     @property
     def ended(self) -> bool:
@@ -159,7 +160,7 @@ async def handshake_message(connection: Connection) -> Request | Response:
     """
     while (message := connection.handshake_message()) is None:
         check_handshake(connection)
-        await connection.wait_for(connection.changed)
+        await wait_for(connection, connection.changed)
     return message
 
 

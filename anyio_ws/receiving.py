@@ -20,6 +20,7 @@ from .events import Binary, Closed, Event, Ping, Pong, Text
 from .exceptions import ConnectionClosed
 from .sansio import Close, CloseCode, Frame, Opcode
 from .transports.interrupts import apply_to_trio, keep_interrupts_out
+from .waiting import wait_for_input
 
 __all__ = ["Discarding", "Events", "Fragments", "MessageReader", "take_nowait", "wait_for_message"]
 
@@ -33,7 +34,7 @@ async def wait_for_message(connection: Connection) -> None:
         await connection.pace.rest()
     while not connection.inbox.count:
         _check_input(connection)
-        await connection.wait_for_input()
+        await wait_for_input(connection)
 
 
 def take_nowait(connection: Connection) -> str | bytes:
@@ -155,7 +156,7 @@ class Fragments:
             raise StopAsyncIteration
         while (fragment := connection.take_fragment()) is None:
             _check_input(connection)
-            await connection.wait_for_input()
+            await wait_for_input(connection)
         self._begun = True
         self._complete = fragment.final
         return fragment.data

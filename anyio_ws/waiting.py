@@ -1,49 +1,40 @@
-"""How tasks that send take turns: safe against every kind of cancellation, for who is woken looks again."""
+"""How a task waits for a connection: the awaits that `Connection` itself never has.
+
+Every one only ends when something may have changed: who waited looks again. Cancelling loses nothing.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-
-from .transports.backend import new_signal
+from .connection import Connection
 from .transports.scheduling import Signal
 
-__all__ = ["Turnstile"]
+__all__ = ["pass_turnstile", "wait_for", "wait_for_input"]
 
 
-class Turnstile:
-    """Lets tasks through one by one, in order of arrival, while there is room."""
-
-    __slots__ = ("_queue", "_room")
-
-    def __init__(self, room: Callable[[], bool]) -> None:
-        """*room* tells whether a task may pass now. It may raise, and the task gets what it raises."""
-        self._room = room
-        self._queue: deque[Signal] = deque()
-
-    @property
-    def open(self) -> bool:
-        """Whether a task that comes now need not wait."""
-        return not self._queue and self._room()
-
-    async def pass_through(self) -> None:
-        """Wait for our turn, and for room.
-
-        What is done before the next await comes before whatever the tasks behind us do. Cancelling
-        gives the place up.
-        """
-        if self.open:
-            return
-        turn = new_signal()
-        self._queue.append(turn)
+async def wait_for_input(connection: Connection) -> None:
+    """Wait until there is something to receive, or the state of the connection changed."""
+    if connection.outbox:  # nothing that is sent together waits for others any more
+        connection.pump()
+    reader = connection.transport.reader
+    if reader is not None and reader.ready and connection.notify is None:
+        connection.reading = reader
         try:
-            while self._queue[0] is not turn or not self._room():
-                await turn.wait()
+            await reader.read()
         finally:
-            self._queue.remove(turn)
-            self.wake()
+            connection.reading = None
+    else:
+        await connection.changed.wait()
+    connection.others_had_their_turn()
 
-    def wake(self) -> None:
-        """Let the first one look: there may be room, or `room` would raise. Each wakes the next."""
-        if self._queue:
-            self._queue[0].set()
+
+async def pass_turnstile(connection: Connection) -> None:
+    """Wait for room, in turn with the others who send."""
+    connection.read_in_run()  # the peer may wait for us to read before it does
+    await connection.turnstile.pass_through()
+    connection.pace.rested()
+
+
+async def wait_for(connection: Connection, signal: Signal) -> None:
+    """Wait for what may depend on reading, and doesn't receive."""
+    connection.read_in_run()
+    await signal.wait()

@@ -26,6 +26,7 @@ from .exceptions import ConnectionClosedOK
 from .receiving import Discarding, Events, Fragments, MessageReader, take_nowait, wait_for_message
 from .sansio import CloseCode, Extension, Opcode, Request, Response, State
 from .sansio.frames import MAX_CONTROL_PAYLOAD, check_close
+from .waiting import pass_turnstile, wait_for
 
 __all__ = ["Fragments", "MessageReader", "Sendable", "WebSocket"]
 
@@ -266,7 +267,7 @@ class WebSocket(ObjectStream[str | bytes]):
         if isinstance(item, str | bytes | bytearray | memoryview):
             opcode, data = _encode(item)
             if not connection.turnstile.open:
-                await connection.pass_turnstile()
+                await pass_turnstile(connection)
             self._commit(opcode, data, compress=compress)
         elif isinstance(item, Mapping):
             raise TypeError("a mapping can't be sent; send its keys() or values(), or serialize it")
@@ -295,7 +296,7 @@ class WebSocket(ObjectStream[str | bytes]):
         await checkpoint()
         connection = self._connection
         while connection.buffered_amount and not connection.output_over:
-            await connection.wait_for(connection.progress)
+            await wait_for(connection, connection.progress)
         if connection.output_over:
             raise connection.closed(Call.SEND)
 
@@ -318,7 +319,7 @@ class WebSocket(ObjectStream[str | bytes]):
                 connection.release_failure()
                 if connection.input_over or connection.output_over:
                     raise connection.closed(Call.SEND)
-                await connection.wait_for(ping.answered)
+                await wait_for(connection, ping.answered)
             return ping.latency
         finally:
             if connection.pings.get(payload) is ping:
@@ -373,10 +374,10 @@ class WebSocket(ObjectStream[str | bytes]):
             connection.start_closing(code, reason)
             with anyio.move_on_after(connection.config.close_timeout):
                 while not connection.lost:
-                    await connection.wait_for(connection.changed)
+                    await wait_for(connection, connection.changed)
             connection.transport.abort()
             while not connection.lost:
-                await connection.wait_for(connection.changed)
+                await wait_for(connection, connection.changed)
         finally:
             connection.closed_here = True
             connection.transport.abort()
@@ -430,11 +431,11 @@ class WebSocket(ObjectStream[str | bytes]):
             if connection.input_over:
                 with anyio.move_on_after(connection.config.close_timeout) as scope:
                     while not connection.lost:
-                        await connection.wait_for(connection.changed)
+                        await wait_for(connection, connection.changed)
                 if scope.cancelled_caught:
                     connection.transport.abort()
             else:
-                await connection.wait_for(connection.changed)
+                await wait_for(connection, connection.changed)
 
     # Inside.
 
@@ -460,7 +461,7 @@ class WebSocket(ObjectStream[str | bytes]):
             async for item in items:
                 opcode, data = _encode(item)
                 if kind is None:
-                    await connection.pass_turnstile()
+                    await pass_turnstile(connection)
                     connection.sending_fragments = True
                     kind = opcode
                     self._commit(opcode, data, fin=False, compress=compress)
@@ -488,7 +489,7 @@ class WebSocket(ObjectStream[str | bytes]):
         """
         await checkpoint()
         while not room():
-            await self._connection.wait_for(self._connection.progress)
+            await wait_for(self._connection, self._connection.progress)
 
 
 def _encode(item: object) -> tuple[Opcode, bytes]:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import itertools
 import logging
 import os
 import socket
@@ -103,13 +104,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("anyio_backend", names, indirect=True)
 
 
-def pytest_collection_finish() -> None:
-    # What is alive now stays alive. Setting it aside makes the collection after every async test
-    # a matter of milliseconds.
+def set_aside() -> None:
+    """Keep what is alive now out of garbage collections: the one after every async test is then quick."""
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
+
+
+def pytest_collection_finish() -> None:
+    set_aside()
     # The first loop of uvloop in a process opens a pipe that stays open.
     uvloop.new_event_loop().close()
+
+
+_finished = itertools.count(1)
+
+
+def pytest_runtest_logfinish() -> None:
+    # A test leaves some kilobytes in pytest. After thousands of tests that is most of what is alive.
+    if next(_finished) % 100 == 0:
+        set_aside()
 
 
 @pytest.fixture

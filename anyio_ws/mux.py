@@ -18,9 +18,9 @@ from typing import Literal, TypeAlias, cast
 
 import anyio
 from anyio.abc import ObjectReceiveStream
-from anyio.lowlevel import checkpoint
 
 from .exceptions import ConnectionClosed, ConnectionClosedOK
+from .waiting import new_pace, new_signal
 from .websocket import MessageReader, WebSocket
 
 __all__ = ["Mux", "mux"]
@@ -65,7 +65,8 @@ class Mux(ObjectReceiveStream[tuple[WebSocket, str | bytes]]):
         self._arrived: dict[WebSocket, int] | None = (
             None  # what is left to deliver, once one has ended
         )
-        self._wakeup: anyio.Event | None = None
+        self._changed = new_signal()
+        self._pace = new_pace()
         self._first: MessageReader | None = None  # of the first to disconnect
         self.first_to_disconnect: WebSocket | None = None
         """The member whose connection ended first; None as long as none has."""
@@ -82,15 +83,18 @@ class Mux(ObjectReceiveStream[tuple[WebSocket, str | bytes]]):
     async def receive(self) -> tuple[WebSocket, str | bytes]:
         """Wait for the next message of any member. Cancelling loses nothing.
 
+        Like `WebSocket.receive` it yields to the scheduler at least every 32 messages, or every millisecond.
+
         :raises ConnectionClosed: the first member disconnected, and what had arrived was delivered
         :raises anyio.BusyResourceError: another task receives
         :raises anyio.ClosedResourceError: the block was left
         """
         with self._guard:
-            await checkpoint()
+            if self._pace.due():
+                await self._pace.rest()
             while (pair := self._take()) is None:
-                self._wakeup = anyio.Event()
-                await self._wakeup.wait()
+                await self._changed.wait()
+                self._pace.rested()
             return pair
 
     def receive_nowait(self) -> tuple[WebSocket, str | bytes]:
@@ -127,8 +131,7 @@ class Mux(ObjectReceiveStream[tuple[WebSocket, str | bytes]]):
         self._readers.clear()
         self._ready.clear()
         self._queued.clear()
-        if self._wakeup is not None:
-            self._wakeup.set()
+        self._changed.set()
 
     def _notify(self, ws: WebSocket) -> None:
         """There may be something to take from *ws*, or it has ended."""
@@ -141,8 +144,7 @@ class Mux(ObjectReceiveStream[tuple[WebSocket, str | bytes]]):
         elif not self._readers[ws].ready:
             return
         self._enqueue(ws)
-        if self._wakeup is not None:
-            self._wakeup.set()
+        self._changed.set()
 
     def _enqueue(self, ws: WebSocket) -> None:
         if ws not in self._queued:

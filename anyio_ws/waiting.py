@@ -1,14 +1,17 @@
 """How a task waits for a connection: the awaits that `Connection` itself never has.
 
 Every one only ends when something may have changed: who waited looks again. Cancelling loses nothing.
+
+`new_pace` and `new_signal` are for those who wait for several connections.
 """
 
 from __future__ import annotations
 
 from .connection import Connection
+from .transports.backend import new_pace, new_signal
 from .transports.scheduling import Signal
 
-__all__ = ["pass_turnstile", "wait_for", "wait_for_input"]
+__all__ = ["new_pace", "new_signal", "pass_turnstile", "wait_for", "wait_for_input"]
 
 
 async def wait_for_input(connection: Connection) -> None:

@@ -686,21 +686,26 @@ class TestReceiving:
 
     @pytest.mark.parametrize("when", ["before", "meanwhile"])
     async def test_cancelled_wherever_it_waits_it_loses_nothing(self, when: str) -> None:
+        texts = [str(number) for number in range(40)]  # more than are received without a pause
+        received: list[tuple[WebSocket, str | bytes]] = []
+
+        async def receive_all(merged: Mux) -> None:
+            for _ in texts:
+                received.append(await merged.receive())
+
         async with feeds(2) as (one, two), mux(one.ws, two.ws) as merged:
             for attempt in cancel_sweep():
-                first: tuple[WebSocket, str | bytes] | None = None
+                received.clear()
                 async with anyio.create_task_group() as tasks:
                     if when == "before":
-                        await two.send("b1", "b2")
+                        await two.send(*texts)
                     else:
-                        tasks.start_soon(two.send, "b1", "b2")
+                        tasks.start_soon(two.send, *texts)
                     with anyio.fail_after(PATIENCE):
-                        first = await attempt.run(merged.receive())
-                expected = [(two.ws, "b1"), (two.ws, "b2")]
-                received = [] if first is None else [first]
-                while len(received) < 2:
+                        await attempt.run(receive_all(merged))
+                while len(received) < len(texts):
                     received.append(merged.receive_nowait())
-                assert received == expected, attempt
+                assert received == [(two.ws, text) for text in texts], attempt
                 with pytest.raises(anyio.WouldBlock):
                     merged.receive_nowait()
 

@@ -46,6 +46,8 @@ LONG_AGO: Final = -math.inf
 
 _WHOLE: Final[frozenset[type]] = frozenset({str, bytes})
 
+_OPEN: Final = State.OPEN  # an attribute of an enumeration takes as long as a call
+
 
 class Ping:
     """A ping that was sent and not answered yet."""
@@ -151,6 +153,23 @@ class Connection:
         if self._keepalive is not None:
             self._keepalive.heard(self.transport.clock())
         self._written_at = LONG_AGO
+        if not self.discarding:
+            inbox, config, protocol = self.inbox, self.config, self.protocol
+            messages = protocol.receive_whole(
+                chunk, config.read_limit - inbox.size + 1, config.max_queue - inbox.count + 1
+            )
+            if messages is not None:
+                if len(messages) == 1:
+                    inbox.add(messages[0])
+                else:
+                    inbox.add_all(messages)
+                if self._full:
+                    self._after_input()
+                    return
+                if not protocol.input_pending:
+                    self._tell_receiver()
+                    return
+                chunk = b""
         self._decode(chunk)
 
     def eof_received(self) -> None:
@@ -289,7 +308,9 @@ class Connection:
     @property
     def readable(self) -> bool:
         """Whether there is a finished message, or won't be another one."""
-        return bool(self.inbox.count or self.input_over or self.protocol.failure_held)
+        protocol = self.protocol
+        over = protocol.input_over and not protocol.input_pending
+        return bool(self.inbox.count or over or protocol.failure_held)
 
     @property
     def input_over(self) -> bool:
@@ -302,23 +323,28 @@ class Connection:
         self, opcode: Opcode, data: bytes, *, fin: bool = True, compress: bool = True
     ) -> None:
         """Frame *data* and take it over for sending, all or nothing."""
-        if opcode is Opcode.TEXT:
-            self.protocol.send_text(data, fin, compress=compress)
-        elif opcode is Opcode.BINARY:
-            self.protocol.send_binary(data, fin, compress=compress)
-        else:
-            self.protocol.send_continuation(data, fin)
-        self._queue_output()
+        protocol, transport = self.protocol, self.transport
+        protocol.send_data(opcode, data, fin, compress=compress)
         # The first of a pass leaves at once. Those that follow it leave together: when the pass ends, or
         # when they are many, or when the application takes its time before the next one.
         now = perf_counter()
-        if now - self._written_at < SECONDS and self.outbox.size < JOINED:
-            if not self._will_pump:
-                self._will_pump = True
-                self.transport.call_writable()
-        else:
+        if now - self._written_at >= SECONDS:
+            self._written_at = now
+            if self.outbox or transport.unsent:
+                self.flush_protocol()
+                return
+            for frame in protocol.data_to_send():  # as flush_protocol does
+                transport.write(frame)
+            if transport.unsent:
+                self._output_moved()
+            return
+        self._queue_output()
+        if self.outbox.size >= JOINED:
             self._written_at = now
             self.pump()
+        elif not self._will_pump:
+            self._will_pump = True
+            transport.call_writable()
 
     def commit_unawaited_ping(self, payload: bytes, *, keepalive: bool = False) -> None:
         """Take a ping over for sending whose pong only updates `latency`.
@@ -534,6 +560,9 @@ class Connection:
             self.turnstile.wake()
             for ping in self.pings.values():
                 ping.answered.set()
+        self._tell_receiver()
+
+    def _tell_receiver(self) -> None:
         self.changed.set()
         if self.reading is not None:
             self.reading.interrupt()
@@ -586,8 +615,12 @@ class Connection:
             self._resume_transport()
 
     def _may_send(self) -> bool:
-        """Whether a message may be committed now; raises as `has_room`."""
-        return self.has_room() and not self.sending_fragments
+        """Whether a message may be committed now: `has_room`, and no other message is in fragments."""
+        if self.protocol.state is not _OPEN or self.output_over:
+            raise self.closed(Call.SEND)
+        if self.sending_fragments:
+            return False
+        return self.outbox.size + self.transport.unsent <= self.config.write_limit
 
     def _pong_received(self, data: bytes) -> None:
         """A Pong answers the Ping with its payload, and those before it (RFC 6455, section 5.5.3)."""

@@ -30,9 +30,12 @@ async def wait_for_message(connection: Connection) -> None:
 
     :raises ConnectionClosed: there won't be one
     """
-    if connection.readable and connection.pace.due():
+    inbox = connection.inbox
+    if not (inbox.count or connection.readable):
+        await wait_for_input(connection)
+    elif connection.pace.due():
         await connection.pace.rest()
-    while not connection.inbox.count:
+    while not inbox.count:
         _check_input(connection)
         await wait_for_input(connection)
 

@@ -42,6 +42,12 @@ Sendable: TypeAlias = (
 )
 """What `WebSocket.send` takes: a message, or the fragments of one."""
 
+_OTHER_BYTES: Final = (bytearray, memoryview)
+_WHOLE: Final = (str, bytes, *_OTHER_BYTES)
+
+_TEXT: Final = Opcode.TEXT  # an attribute of an enumeration takes as long as a call
+_BINARY: Final = Opcode.BINARY
+
 MAX_FRAME: Final = 2**20
 """Bytes of payload that we put into one frame: a longer message is cut, so that a Ping can pass."""
 
@@ -264,11 +270,14 @@ class WebSocket(ObjectStream[str | bytes]):
         connection = self._connection
         if connection.pace.due():
             await connection.pace.rest()
-        if isinstance(item, str | bytes | bytearray | memoryview):
+        if isinstance(item, _WHOLE):
             opcode, data = _encode(item)
             if not connection.turnstile.open:
                 await pass_turnstile(connection)
-            self._commit(opcode, data, compress=compress)
+            if len(data) <= MAX_FRAME:
+                connection.commit(opcode, data, compress=compress)
+            else:
+                self._commit(opcode, data, compress=compress)
         elif isinstance(item, Mapping):
             raise TypeError("a mapping can't be sent; send its keys() or values(), or serialize it")
         else:
@@ -498,11 +507,11 @@ def _encode(item: object) -> tuple[Opcode, bytes]:
     :raises TypeError: it is neither `str` nor bytes-like
     """
     if isinstance(item, str):
-        return Opcode.TEXT, item.encode()
+        return _TEXT, item.encode()
     if isinstance(item, bytes):
-        return Opcode.BINARY, item
-    if isinstance(item, bytearray | memoryview):
-        return Opcode.BINARY, bytes(cast("bytearray | memoryview[int]", item))
+        return _BINARY, item
+    if isinstance(item, _OTHER_BYTES):
+        return _BINARY, bytes(cast("bytearray | memoryview[int]", item))
     raise TypeError(f"str or bytes-like expected, not {type(item).__name__}")
 
 

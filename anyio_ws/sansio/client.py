@@ -118,7 +118,7 @@ class ClientProtocol(Protocol):
         :raises ProtocolError: the handshake is over
         :raises ValueError: the request can't be written as HTTP
         """
-        if self.state is not State.CONNECTING or self._discarding:
+        if self.state is not State.CONNECTING or self.input_over:
             raise ProtocolError("can't send a request: the handshake is over")
         data = request.serialize()
         if self._debug:
@@ -169,7 +169,7 @@ class ClientProtocol(Protocol):
         return chosen[0]
 
     def _receive(self, data: bytes) -> None:
-        if self.state is State.CONNECTING and not self._discarding:
+        if self.state is State.CONNECTING and not self.input_over:
             if data:
                 self._receive_response(data)
         else:
@@ -192,7 +192,7 @@ class ClientProtocol(Protocol):
             self._reader = None
             self.handshake_exc = exc
             self._send_eof()
-            self._discarding = True
+            self.input_over = True
             return
         trailing = self._reader.trailing_data()
         self._reader = None

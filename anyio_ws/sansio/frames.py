@@ -203,11 +203,6 @@ class Frame(NamedTuple):
         return encode_frame(fin << 7 | rsv1 << 6 | rsv2 << 5 | rsv3 << 4 | opcode, data, mask)
 
 
-def serialize_data(opcode: Opcode, data: bytes, fin: bool, mask: bytes | None) -> bytes:
-    """As `Frame.serialize`, for a data frame that there is no need to make."""
-    return encode_frame(fin << 7 | opcode, data, mask)
-
-
 def describe(frame: Frame) -> str:
     """One line for a log: opcode, a shortened payload, its size, flags."""
     opcode, data, fin, *rsv = frame
@@ -280,6 +275,28 @@ class FrameDecoder:
         """Bytes that were fed and not looked at."""
         return len(self._buffer) - self._position
 
+    def feed_whole(
+        self,
+        data: bytes,
+        max_size: int | None,
+        budget: int | None,
+        max_events: int | None,
+        overhead: int,
+    ) -> tuple[list[str | bytes], bool] | None:
+        """As `feed` and `take_messages`; whether something is left comes with them.
+
+        :return: None in the middle of a frame; then nothing was done
+        """
+        if self._partial is not None or self._position < len(self._buffer):
+            return None
+        messages, position, _ = decode_messages(
+            data, 0, self._masked, max_size, budget, max_events, overhead
+        )
+        if position == len(data):
+            return messages, False
+        self._buffer, self._position = data, position
+        return messages, True
+
     def feed(self, data: bytes) -> None:
         """Take bytes from the network; `next_frame` looks at them."""
         if self._position < len(self._buffer):
@@ -297,9 +314,14 @@ class FrameDecoder:
         """
         if self._partial is not None:
             return [], 0
-        messages, self._position, produced = decode_messages(
-            self._buffer, self._position, self._masked, max_size, budget, max_events, overhead
+        buffer = self._buffer
+        messages, position, produced = decode_messages(
+            buffer, self._position, self._masked, max_size, budget, max_events, overhead
         )
+        if position == len(buffer):
+            self._buffer, self._position = b"", 0  # an idle connection holds no chunk
+        else:
+            self._position = position
         return messages, produced
 
     def next_frame(self) -> Frame | None:
@@ -314,7 +336,7 @@ class FrameDecoder:
         available = len(buffer) - start
         if available < 2:
             if not available:
-                self._buffer, self._position = b"", 0  # an idle connection holds no chunk
+                self._buffer, self._position = b"", 0
             return None
         first = buffer[start]
         second = buffer[start + 1]

@@ -31,6 +31,7 @@ from ..exceptions import (
     ProtocolError,
     ProtocolViolation,
 )
+from .codec import encode_frame
 from .extensions.base import Extension
 from .frames import (
     OK_CLOSE_CODES,
@@ -41,7 +42,6 @@ from .frames import (
     FrameDecoder,
     Opcode,
     check_close,
-    serialize_data,
 )
 from .http import Request, Response
 from .masking import masking_key
@@ -64,6 +64,10 @@ SEND_EOF: Final = b""
 MAX_PONGS: Final = 16
 """Automatic Pongs that wait to be written. RFC 6455, 5.5.3, asks for one, in answer to the latest Ping; but
 peers that ping more than once in a round trip are better off with an answer to each."""
+
+# An attribute of an enumeration takes as long as a call.
+_CONT: Final = Opcode.CONT
+_OPEN: Final = State.OPEN
 
 EVENT_OVERHEAD: Final = 128
 """Bytes that an event is charged beyond its payload, for the objects that carry it."""
@@ -121,8 +125,8 @@ class Protocol:
         )
         self._extensions: tuple[Extension, ...] = ()
         self._set_extensions(())
-        # After a Close frame or a failure, input means nothing.
-        self._discarding = state is State.CLOSED
+        self.input_over = state is State.CLOSED
+        """Whether nothing more will be received: after a Close frame, a failure or the end."""
         self._eof_received = False
         self._eof_pending = False
         self._eof_sent = False
@@ -229,6 +233,37 @@ class Protocol:
             raise EOFError("data after the end of the stream")
         self._receive(_as_bytes(data))
 
+    def receive_whole(
+        self, data: bytes, budget: int | None, max_events: int | None
+    ) -> list[str | bytes] | None:
+        """Take bytes from the network by a short cut, after `collect_messages`.
+
+        Between two messages of an open connection nearly all that arrives is whole messages that nothing
+        has to be decided about. These are returned, in place of `messages_received`. The rest, from the first
+        byte that isn't so, is kept: `input_pending` tells, and ``receive_data(b"")`` goes on with it.
+
+        :param budget: as the attribute, for this call
+        :param max_events: as the attribute, for this call
+        :return: None if there is no short cut now; then nothing was done
+        """
+        assembler = self._assembler
+        if (
+            self._state.current is not _OPEN
+            or self._eof_received
+            or self._held_failure is not None
+            or self._messages != []
+            or self._debug
+            or not assembler.expects_nothing_special
+        ):
+            return None
+        taken = self._decoder.feed_whole(
+            data, assembler.max_frame_size, budget, max_events, EVENT_OVERHEAD
+        )
+        if taken is None:
+            return None
+        messages, self._stopped = taken
+        return messages
+
     def receive_eof(self) -> None:
         """Learn that the peer's stream ended. Calling it again does nothing.
 
@@ -243,12 +278,7 @@ class Protocol:
     @property
     def input_pending(self) -> bool:
         """Whether ``receive_data(b"")`` would find input that was held back by `budget`."""
-        return self._stopped and not self._discarding
-
-    @property
-    def input_over(self) -> bool:
-        """Whether nothing more will be received: after a Close frame, a failure or the end."""
-        return self._discarding
+        return self._stopped and not self.input_over
 
     @property
     def failure_held(self) -> bool:
@@ -276,10 +306,7 @@ class Protocol:
         :param fin: whether it's the last frame of the message
         :raises ProtocolError: no fragmented message is being sent, or the connection isn't open
         """
-        self._require_open()
-        if self._sending is None:
-            raise ProtocolError("continuation frame without a fragmented message to continue")
-        self._send_data(Opcode.CONT, data, fin)
+        self.send_data(Opcode.CONT, _as_bytes(data), fin)
 
     def send_text(self, data: BytesLike, fin: bool = True, *, compress: bool = True) -> None:
         """Send a Text frame (RFC 6455, section 5.6).
@@ -289,8 +316,7 @@ class Protocol:
         :param compress: whether an extension may compress the message
         :raises ProtocolError: a fragmented message is being sent, or the connection isn't open
         """
-        self._start_message(Opcode.TEXT)
-        self._send_data(Opcode.TEXT, data, fin, compress=compress)
+        self.send_data(Opcode.TEXT, _as_bytes(data), fin, compress=compress)
 
     def send_binary(self, data: BytesLike, fin: bool = True, *, compress: bool = True) -> None:
         """Send a Binary frame (RFC 6455, section 5.6).
@@ -299,8 +325,25 @@ class Protocol:
         :param compress: whether an extension may compress the message
         :raises ProtocolError: a fragmented message is being sent, or the connection isn't open
         """
-        self._start_message(Opcode.BINARY)
-        self._send_data(Opcode.BINARY, data, fin, compress=compress)
+        self.send_data(Opcode.BINARY, _as_bytes(data), fin, compress=compress)
+
+    def send_data(
+        self, opcode: Opcode, data: bytes, fin: bool = True, *, compress: bool = True
+    ) -> None:
+        """Send a Text, Binary or Continuation frame: `send_text`, `send_binary`, `send_continuation`."""
+        if self._state.current is not _OPEN:
+            self._require_open()
+        if (opcode is _CONT) is (self._sending is None):
+            raise self._out_of_order(opcode)
+        if not self._extensions and not self._debug:
+            key = self.masking_key() if self.side is Side.CLIENT else None
+            self._writes.append(encode_frame(fin << 7 | opcode, data, key))
+        else:
+            self._write_encoded(Frame(opcode, data, fin), compress=compress)
+        if fin:
+            self._sending = None
+        elif opcode is not _CONT:
+            self._sending = opcode
 
     def send_close(
         self, code: int | None = None, reason: str = "", *, cut_short: bool = False
@@ -356,7 +399,7 @@ class Protocol:
             self._state.process(Trigger.FAILED)
         if self.side is Side.SERVER:
             self._send_eof()
-        self._discarding = True
+        self.input_over = True
         self._end_if_drained()  # input that was pending is no longer
 
     def data_to_send(self) -> list[bytes]:
@@ -394,7 +437,7 @@ class Protocol:
         self._receive_frames(data)
 
     def _receive_frames(self, data: bytes) -> None:
-        if self._discarding or self._held_failure is not None:
+        if self.input_over or self._held_failure is not None:
             return
         decoder = self._decoder
         if data:
@@ -402,7 +445,7 @@ class Protocol:
         self._produced = self._produced_events = 0
         self._stopped = False
         try:
-            while not self._discarding:
+            while not self.input_over:
                 if self._messages is not None and not self._debug:
                     self._take_messages(self._messages)
                 if self._over_budget:
@@ -487,7 +530,7 @@ class Protocol:
             self._rcvd_then_sent = False
         if self.side is Side.SERVER:
             self._send_eof()  # RFC 6455, 7.1.1: the server closes the TCP connection first
-        self._discarding = True
+        self.input_over = True
 
     def _fail_for(self, violation: ProtocolViolation) -> None:
         self._failure = violation
@@ -503,14 +546,14 @@ class Protocol:
 
     def _receive_end(self) -> None:
         """The stream ended; the handshake overrides this until it is over."""
-        if self.state is not State.CONNECTING and not self._discarding:
+        if self.state is not State.CONNECTING and not self.input_over:
             self._failure = EOFError(
                 "the stream ended in the middle of a frame"
                 if self._decoder.mid_frame
                 else "the stream ended without a close frame"
             )
         self._send_eof()
-        self._discarding = True
+        self.input_over = True
         if self.state is not State.CLOSED:  # one that was made closed stays so
             self._state.process(Trigger.EOF)
 
@@ -520,26 +563,12 @@ class Protocol:
         if self._state.current is not State.OPEN:
             raise ProtocolError(f"can't send: the connection is {self.state.name}")
 
-    def _start_message(self, opcode: Opcode) -> None:
-        self._require_open()
-        if self._sending is not None:
-            raise ProtocolError(
-                f"{opcode.name} frame inside a fragmented {self._sending.name} message"
-            )
-
-    def _send_data(
-        self, opcode: Opcode, data: BytesLike, fin: bool, *, compress: bool = True
-    ) -> None:
-        payload = _as_bytes(data)
-        if not self._extensions and not self._debug:
-            key = self.masking_key() if self.side is Side.CLIENT else None
-            self._writes.append(serialize_data(opcode, payload, fin, key))
-        else:
-            self._write_encoded(Frame(opcode, payload, fin), compress=compress)
-        if fin:
-            self._sending = None
-        elif opcode is not Opcode.CONT:
-            self._sending = opcode
+    def _out_of_order(self, opcode: Opcode) -> ProtocolError:
+        if self._sending is None:
+            return ProtocolError("continuation frame without a fragmented message to continue")
+        return ProtocolError(
+            f"{opcode.name} frame inside a fragmented {self._sending.name} message"
+        )
 
     def _write_encoded(self, frame: Frame, *, compress: bool) -> None:
         try:

@@ -193,7 +193,7 @@ class ServerProtocol(Protocol):
         :raises ProtocolError: an answer was sent already, or the client has gone
         :raises ValueError: the response can't be written as HTTP
         """
-        if self.state is not State.CONNECTING or self._discarding:
+        if self.state is not State.CONNECTING or self.input_over:
             raise ProtocolError("can't send a response: the handshake is over")
         data = response.serialize()
         if self._debug:
@@ -275,10 +275,10 @@ class ServerProtocol(Protocol):
     def _end_handshake(self, exc: Exception) -> None:
         self.handshake_exc = exc
         self._send_eof()
-        self._discarding = True
+        self.input_over = True
 
     def _receive(self, data: bytes) -> None:
-        if self.state is not State.CONNECTING or self._discarding:
+        if self.state is not State.CONNECTING or self.input_over:
             self._receive_frames(data)
         elif self._request is None:
             self._receive_request(data)

@@ -60,6 +60,7 @@ class AsyncioSocketTransport(asyncio.BufferedProtocol):
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._socket = sock
         self._loop = loop
+        self.clock = loop.time
         self._buffer = _buffer_of(loop)
         self._attributes = socket_attributes(sock)
         self._transport: asyncio.Transport | None = None
@@ -147,9 +148,6 @@ class AsyncioSocketTransport(asyncio.BufferedProtocol):
         self._eof_wanted = True
         self._end_output()
 
-    def clock(self) -> float:
-        return self._loop.time()
-
     def set_alarm(self, when: float | None) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
@@ -175,7 +173,12 @@ class AsyncioSocketTransport(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._data_received(bytes(self._buffer[:nbytes]))
+        data = bytes(self._buffer[:nbytes])
+        if self._sink is None or self._over:
+            self._data_received(data)
+        else:
+            self._received += nbytes
+            self._sink.data_received(data)
 
     def _data_received(self, data: bytes) -> None:
         self._received += len(data)

@@ -155,8 +155,9 @@ class Transport(Protocol):
         """Half-close once everything written has left; where that isn't possible, close."""
         ...
 
-    def clock(self) -> float:
-        """The time in seconds, by the clock that `set_alarm` goes by: AnyIO's, of this event loop."""
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Tells the time in seconds that `set_alarm` goes by: AnyIO's, of this event loop."""
         ...
 
     def set_alarm(self, when: float | None) -> None:

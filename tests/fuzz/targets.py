@@ -148,8 +148,11 @@ def _converse(
         protocol.collect_messages()
     received: list[Event | Message] = []
     for chunk in chunks:
-        protocol.receive_data(chunk)
-        received += protocol.messages_received() if messages else protocol.events_received()
+        if messages:
+            received += _messages(protocol, chunk)
+        else:
+            protocol.receive_data(chunk)
+            received += protocol.events_received()
     # A str may take four times its UTF-8, and what is gathered may have been given room to grow.
     size = sum(map(len, chunks))
     limit = size if max_size is None else max_size + max(map(len, chunks), default=0)
@@ -166,6 +169,16 @@ def _converse(
     else:
         check(cause is None or isinstance(cause, EOFError), "an unexpected cause", cause)
     return received, outcome(protocol, messages=messages)
+
+
+def _messages(protocol: Protocol, chunk: bytes) -> list[Message]:
+    whole = protocol.receive_whole(chunk, None, None)
+    if whole is None:
+        protocol.receive_data(chunk)
+        return protocol.messages_received()
+    if protocol.input_pending:
+        protocol.receive_data(b"")
+    return [*whole, *protocol.messages_received()]
 
 
 def _check_received(received: Sequence[Event | Message], max_size: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from unittest import mock
 
-from anyio_ws.sansio import _pure_codec, frames
+from anyio_ws.sansio import _pure_codec, frames, protocol
 
 NAMES = _pure_codec.__all__
 
@@ -34,5 +34,8 @@ def running_on(codec: ModuleType, *, short_cut: bool = True) -> Iterator[None]:
     functions = {name: getattr(codec, name) for name in NAMES}
     if not short_cut:
         functions["decode_messages"] = lambda data, position, *_: ([], position, 0)
-    with mock.patch.multiple(frames, **functions):
+    with (
+        mock.patch.multiple(frames, **functions),
+        mock.patch.object(protocol, "encode_frame", functions["encode_frame"]),
+    ):
         yield

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from anyio_ws.sansio import Extension, Side
+from anyio_ws.sansio import Extension, Protocol, Side
 from anyio_ws.sansio import codec as chosen_codec
 from anyio_ws.sansio._pure_codec import encode_frame
 
@@ -28,6 +28,7 @@ from .helpers import (
     Raw,
     Suffix,
     binary,
+    close,
     connection,
     more,
     outcome,
@@ -153,14 +154,22 @@ def test_a_connection_is_the_same_on_every_codec_and_without_the_short_cut(
 ) -> None:
     side, _, cut = case
 
-    def seen() -> list[Outcome]:
-        return run(side, cut, messages=messages, budget=budget, hold=hold, extensions=extensions)
+    def seen(*, whole: bool) -> list[Outcome]:
+        return run(
+            *(side, cut),
+            messages=messages,
+            budget=budget,
+            hold=hold,
+            extensions=extensions,
+            whole=whole,
+        )
 
     with running_on(pure, short_cut=False):
-        expected = seen()
+        expected = seen(whole=False)
     for module in CODECS.values():
         with running_on(module):
-            assert seen() == expected
+            assert seen(whole=False) == expected
+            assert seen(whole=True) == expected
 
 
 @quick
@@ -206,11 +215,42 @@ def test_the_short_cut_is_taken_where_it_can_be(
         side, text("a"), binary(b"b"), ping(b"p"), text("c"), text("d", fin=False), more("e", fin=True),
         text("f"),
     )  # fmt: skip
-    protocol.receive_data(wire)
+    assert protocol.receive_whole(wire, None, None) == ["a", b"b"]
+    assert judged == []
+    protocol.receive_data(b"")
     assert judged == [PING, TEXT, 0]
-    assert [one for one in protocol.messages_received() if not isinstance(one, tuple)] == [
-        "a", b"b", "c", "f",
-    ]  # fmt: skip
+    assert [one for one in protocol.messages_received() if not isinstance(one, tuple)] == ["c", "f"]
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_there_is_no_short_cut_in_the_middle_of_anything(side: Side) -> None:
+    one = to(side, text("a"))
+
+    def refuses(protocol: Protocol, *fed: bytes) -> None:
+        for data in fed:
+            protocol.receive_data(data)
+        assert protocol.receive_whole(one, None, None) is None
+        assert not protocol.input_pending
+
+    refuses(connection(side))  # nobody asked for messages
+    for fed in (
+        [one[:1]],
+        [one[:-1]],
+        [to(side, text("d", fin=False))],
+        [to(side, ping(b"p"))],  # which would come after what is taken
+        [to(side, close(1000))],
+        [to(side, Raw(3))],
+    ):
+        protocol = connection(side)
+        protocol.collect_messages()
+        refuses(protocol, *fed)
+    protocol = connection(side)
+    protocol.collect_messages()
+    protocol.receive_eof()
+    refuses(protocol)
+    protocol = connection(side, extensions=[Suffix("x-all", b"", 0)])
+    protocol.collect_messages()
+    refuses(protocol)
 
 
 def test_text_that_is_no_utf_8_is_left_for_the_frame_decoder() -> None:

@@ -156,20 +156,30 @@ def run(
     extensions: Callable[[], list[Extension]] = list,
     budget: int | None = None,
     hold: bool = False,
+    whole: bool = False,
 ) -> list[Outcome]:
-    """Feed chunks to a new connection; return what is seen before and after the end."""
+    """Feed chunks to a new connection; return what is seen before and after the end.
+
+    :param whole: take messages by `Protocol.receive_whole`, where it goes
+    """
     protocol = connection(side, max_size=200, extensions=extensions())
     protocol.budget = budget
     protocol.hold_failures = hold
     if messages:
         protocol.collect_messages()
+    received: list[Message] = []
     for chunk in chunks:
-        protocol.receive_data(chunk)
+        taken = protocol.receive_whole(chunk, budget, None) if whole else None
+        if taken is None:
+            protocol.receive_data(chunk)
+        received += taken or []
         while protocol.input_pending:
             protocol.receive_data(b"")
+        if messages:
+            received += protocol.messages_received()
     if hold:
         protocol.release_failure()
-    outcomes = [outcome(protocol, messages=messages)]
+    outcomes = [outcome(protocol, messages=messages)._replace(messages=received)]
     if eof:
         protocol.receive_eof()
         outcomes.append(outcome(protocol, messages=messages))

@@ -107,10 +107,10 @@ class ConnectionContext(ABC):
 
     @property
     def ended(self) -> bool:
-        """Whether the connection was open and isn't any more, whichever side ended it."""
+        """Whether the connection was open and isn't any more, in one direction at least."""
         connection = self._connection
         return connection is not None and (
-            connection.lost or connection.protocol.state is not State.OPEN
+            connection.lost or connection.output_over or connection.protocol.state is not State.OPEN
         )
 
     @property

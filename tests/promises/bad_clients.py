@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import struct
@@ -47,6 +48,12 @@ class BadClient:
             head += await stream.receive(1)
         assert head.startswith(b"HTTP/1.1 101 ")
         return stream
+
+    def shut_down(self) -> None:
+        """Have the kernel answer whatever comes with an RST, now and without the event loop."""
+        raw = self.tcp.extra(anyio.abc.SocketAttribute.raw_socket)
+        with socket.socket(fileno=os.dup(raw.fileno())) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
 
     async def reset(self) -> None:
         raw = self.tcp.extra(anyio.abc.SocketAttribute.raw_socket)

@@ -23,8 +23,8 @@ from anyio_ws import (
     open_server,
 )
 from anyio_ws.options import OnHandlerError, server_config
-from anyio_ws.sansio import State
-from anyio_ws.testing import handshake_request
+from anyio_ws.sansio import Opcode, State
+from anyio_ws.testing import RawFrame, handshake_request
 
 from .bad_clients import BAD_CLIENTS, BadClient
 from .links import Link
@@ -190,6 +190,28 @@ class TestAHandlerThatRaises:
                 await ws.send("only one")
         assert len(ended) == 1
         assert log.records == []
+
+    async def test_by_a_peer_that_vanishes_while_it_sends_is_one_quiet_line(
+        self, link: Link, log: Log
+    ) -> None:
+        clients: list[BadClient] = []
+
+        async def flood(ws: WebSocket) -> None:
+            await ws.receive()
+            clients[0].shut_down()
+            while True:
+                await ws.send("x")
+
+        # So what the peer has sent isn't read to its end, which would tell, too.
+        async with link.serving(flood, max_queue=1) as server:
+            async with await anyio.connect_tcp("127.0.0.1", server.port) as tcp:
+                clients.append(BadClient(link, tcp))
+                stream = await clients[0].opened()
+                await stream.send(RawFrame(Opcode.TEXT, b"x").serialize(masked=True) * 10)
+                record = await log.said()
+        assert record.levelno == logging.INFO
+        assert record.getMessage().startswith("connection broke, client ")
+        assert len(log.records) == 1
 
     async def test_by_the_end_of_another_connection_has_failed(self, link: Link, log: Log) -> None:
         async with link.serving(echo) as other:

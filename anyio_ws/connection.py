@@ -149,7 +149,7 @@ class Connection:
 
     # The transport's calls.
 
-    def data_received(self, chunk: bytes) -> None:
+    def data_received(self, chunk: bytes | memoryview) -> None:
         if self._keepalive is not None:
             self._keepalive.heard(self.transport.clock())
         self._written_at = LONG_AGO
@@ -510,7 +510,7 @@ class Connection:
 
     # Inside.
 
-    def _decode(self, chunk: bytes) -> None:
+    def _decode(self, chunk: bytes | memoryview) -> None:
         """Take in *chunk*, or what is pending, as far as there is room."""
         protocol = self.protocol
         while True:

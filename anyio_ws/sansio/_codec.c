@@ -247,12 +247,11 @@ decode_messages(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t c
 {
     Py_ssize_t size, position, max_size, budget, max_events, overhead;
     Py_ssize_t events = 0, produced = 0;
-    const unsigned char *data;
-    PyObject *messages;
-    char *bytes;
+    PyObject *messages = NULL;
+    Py_buffer data;
     int masked;
 
-    if (check_count(count, 7, 7) < 0 || PyBytes_AsStringAndSize(args[0], &bytes, &size) < 0) {
+    if (check_count(count, 7, 7) < 0) {
         return NULL;
     }
     position = PyLong_AsSsize_t(args[1]);
@@ -264,21 +263,24 @@ decode_messages(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t c
         || parse_limit(args[5], &max_events) < 0 || parse_limit(args[6], &overhead) < 0) {
         return NULL;
     }
+    if (PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    size = data.len;
     if (position < 0 || position > size) {
         PyErr_SetString(PyExc_ValueError, "the position is outside of the data");
-        return NULL;
+        goto failed;
     }
     messages = PyList_New(0);
     if (messages == NULL) {
-        return NULL;
+        goto failed;
     }
-    data = (const unsigned char *)bytes;
     while (events < max_events && produced < budget && size - position >= 2) {
-        const unsigned char *frame = data + position, *key = NULL;
+        const unsigned char *frame = (const unsigned char *)data.buf + position, *key = NULL;
         Py_ssize_t available = size - position, header = 2;
         uint64_t length = frame[1] & 0x7F;
         PyObject *message;
-        int failed;
+        int full;
 
         /* FIN, no reserved bit, TEXT or BINARY; masked as it must be */
         if ((frame[0] != 0x81 && frame[0] != 0x82) || (frame[1] >= 0x80) != masked) {
@@ -312,14 +314,12 @@ decode_messages(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t c
                 PyErr_Clear(); /* the frame decoder will find the same, and say it */
                 break;
             }
-            Py_DECREF(messages);
-            return NULL;
+            goto failed;
         }
-        failed = PyList_Append(messages, message);
+        full = PyList_Append(messages, message);
         Py_DECREF(message);
-        if (failed) {
-            Py_DECREF(messages);
-            return NULL;
+        if (full) {
+            goto failed;
         }
         events++;
         position += header + (Py_ssize_t)length;
@@ -328,7 +328,13 @@ decode_messages(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t c
                        ? PY_SSIZE_T_MAX
                        : produced + (Py_ssize_t)length + overhead;
     }
+    PyBuffer_Release(&data);
     return Py_BuildValue("(Nnn)", messages, position, produced);
+
+failed:
+    PyBuffer_Release(&data);
+    Py_XDECREF(messages);
+    return NULL;
 }
 
 /* -- a payload that arrives in parts */
@@ -410,9 +416,9 @@ payload_add(PyObject *object, PyObject *const *args, Py_ssize_t count)
     Payload *self = (Payload *)object;
     Py_ssize_t size, start, end;
     unsigned char *out;
-    char *data;
+    Py_buffer data;
 
-    if (check_count(count, 3, 3) < 0 || PyBytes_AsStringAndSize(args[0], &data, &size) < 0) {
+    if (check_count(count, 3, 3) < 0) {
         return NULL;
     }
     start = PyLong_AsSsize_t(args[1]);
@@ -423,25 +429,33 @@ payload_add(PyObject *object, PyObject *const *args, Py_ssize_t count)
     if (end == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    if (start < 0 || start > end || end > size || end - start > self->size - self->arrived) {
-        PyErr_SetString(PyExc_ValueError, "outside of the data, or more than was declared");
+    if (PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0) {
         return NULL;
+    }
+    if (start < 0 || start > end || end > data.len || end - start > self->size - self->arrived) {
+        PyErr_SetString(PyExc_ValueError, "outside of the data, or more than was declared");
+        goto failed;
     }
     size = end - start;
     if (size) {
         if (size > self->room - self->arrived && payload_grow(self, self->arrived + size) < 0) {
-            return NULL;
+            goto failed;
         }
         out = (unsigned char *)PyBytes_AS_STRING(self->buffer) + self->arrived;
         if (self->masked) {
-            xor_bytes(out, (unsigned char *)data + start, size, self->key, self->arrived & 3);
+            xor_bytes(out, (unsigned char *)data.buf + start, size, self->key, self->arrived & 3);
         }
         else {
-            memcpy(out, data + start, (size_t)size);
+            memcpy(out, (char *)data.buf + start, (size_t)size);
         }
         self->arrived += size;
     }
+    PyBuffer_Release(&data);
     Py_RETURN_NONE;
+
+failed:
+    PyBuffer_Release(&data);
+    return NULL;
 }
 
 PyDoc_STRVAR(payload_last_doc, "last(size, /)");

@@ -56,7 +56,7 @@ def encode_frame(first: int, data: bytes, key: bytes | None, /) -> bytes:
 
 
 def decode_messages(
-    data: bytes,
+    data: bytes | memoryview,
     position: int,
     masked: bool,
     max_size: int | None,
@@ -87,6 +87,7 @@ def decode_messages(
         budget = sys.maxsize
     if max_events is None:
         max_events = sys.maxsize
+    data = bytes(data)
     mask_bit = 0x80 if masked else 0
     header = 6 if masked else 2
     messages: list[str | bytes] = []
@@ -148,7 +149,7 @@ class Payload:
         self._key = key
         self._data = bytearray()
 
-    def add(self, data: bytes, start: int, end: int, /) -> None:
+    def add(self, data: bytes | memoryview, start: int, end: int, /) -> None:
         """Add the part ``data[start:end]``.
 
         :raises ValueError: it isn't inside of *data*, or exceeds what was declared

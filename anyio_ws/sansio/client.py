@@ -168,14 +168,14 @@ class ClientProtocol(Protocol):
             raise NegotiationError(f"server chose subprotocol {chosen[0]!r}, which wasn't offered")
         return chosen[0]
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes | memoryview) -> None:
         if self.state is State.CONNECTING and not self.input_over:
             if data:
                 self._receive_response(data)
         else:
             self._receive_frames(data)
 
-    def _receive_response(self, data: bytes) -> None:
+    def _receive_response(self, data: bytes | memoryview) -> None:
         """Take bytes of the response; b"" for the end of the stream."""
         if self._reader is None:
             return

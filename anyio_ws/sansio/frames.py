@@ -254,14 +254,18 @@ def _violation(reason: str) -> ProtocolViolation:
 
 
 class FrameDecoder:
-    """Bytes in, frames out, for one direction of one connection."""
+    """Bytes in, frames out, for one direction of one connection.
+
+    What it is fed may be a view of memory that is soon used for something else: `keep` has to be called
+    before that. Large messages need no other copy than the one that is handed over.
+    """
 
     __slots__ = ("_buffer", "_judge", "_masked", "_partial", "_position")
 
     def __init__(self, judge: Judge, *, masked: bool) -> None:
         self._judge = judge
         self._masked = masked  # RFC 6455, 5.1: clients mask every frame, servers none
-        self._buffer: bytes = b""
+        self._buffer: bytes | memoryview = b""
         self._position = 0
         self._partial: _Partial | None = None
 
@@ -277,7 +281,7 @@ class FrameDecoder:
 
     def feed_whole(
         self,
-        data: bytes,
+        data: bytes | memoryview,
         max_size: int | None,
         budget: int | None,
         max_events: int | None,
@@ -295,14 +299,21 @@ class FrameDecoder:
         if position == len(data):
             return messages, False
         self._buffer, self._position = data, position
+        self.keep()
         return messages, True
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Take bytes from the network; `next_frame` looks at them."""
         if self._position < len(self._buffer):
-            data = self._buffer[self._position :] + data
+            data = bytes(self._buffer[self._position :]) + data
         self._buffer = data
         self._position = 0
+
+    def keep(self) -> None:
+        """Let what was fed be somebody else's again: copy what is left of it."""
+        if not isinstance(self._buffer, bytes):
+            self._buffer = bytes(self._buffer[self._position :])
+            self._position = 0
 
     def take_messages(
         self, max_size: int | None, budget: int | None, max_events: int | None, overhead: int
@@ -376,15 +387,14 @@ class FrameDecoder:
         if masked:
             if len(buffer) < position + 4:
                 return None
-            key = buffer[position : position + 4]
+            key = bytes(buffer[position : position + 4])
             position += 4
         end = position + size
         rsv1, rsv2, rsv3 = first & 0x40 != 0, first & 0x20 != 0, first & 0x10 != 0
         if end <= len(buffer) and not (size > PART and parts is Parts.TAKEN):
             data = buffer[position:end]
             self._position = end
-            if key is not None:
-                data = apply_mask(data, key)
+            data = bytes(data) if key is None else apply_mask(data, key)
             return Frame(opcode, data, fin, rsv1, rsv2, rsv3)
         self._position = position
         payload = None if parts is Parts.TAKEN else Payload(size, key)
@@ -412,7 +422,9 @@ class FrameDecoder:
         while self._position < end:
             data = self._buffer[self._position : min(self._position + PART, end)]
             self._position += len(data)
-            if partial.key is not None:
+            if partial.key is None:
+                data = bytes(data)
+            else:
                 data = apply_mask(data, partial.key, partial.arrived)
             partial.arrived += len(data)
             self._judge.payload_arrived(data)

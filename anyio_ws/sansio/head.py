@@ -31,7 +31,7 @@ class HeadBuffer:
         self._data = bytearray()
         self._searched = 0  # bytes that no end begins in
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Take bytes from the network."""
         self._data += data
 

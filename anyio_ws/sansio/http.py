@@ -122,7 +122,7 @@ class _Reader:
         self._max_header_count = max_header_count
         self._ended = False
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Take bytes from the network; b"" for the end of the stream."""
         self._buffer.feed(data)
         self._ended = not data

@@ -222,7 +222,7 @@ class Protocol:
     # Input.
 
     def receive_data(self, data: BytesLike) -> None:
-        """Take bytes from the network.
+        """Take bytes from the network. They may change after this returns.
 
         Afterwards `data_to_send` and `events_received` may have something. Bytes that break the
         protocol fail the connection; they raise nothing.
@@ -231,10 +231,10 @@ class Protocol:
         """
         if self._eof_received and (data or not self.input_pending):
             raise EOFError("data after the end of the stream")
-        self._receive(_as_bytes(data))
+        self._receive(data if isinstance(data, bytes) else _as_view(data))
 
     def receive_whole(
-        self, data: bytes, budget: int | None, max_events: int | None
+        self, data: bytes | memoryview, budget: int | None, max_events: int | None
     ) -> list[str | bytes] | None:
         """Take bytes from the network by a short cut, after `collect_messages`.
 
@@ -432,11 +432,11 @@ class Protocol:
         self._assembler = self._new_assembler(extensions=extensions)
         self._decoder = FrameDecoder(self._assembler, masked=self.side is Side.SERVER)
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes | memoryview) -> None:
         """Take *data* in the present phase; the handshake overrides this until it is over."""
         self._receive_frames(data)
 
-    def _receive_frames(self, data: bytes) -> None:
+    def _receive_frames(self, data: bytes | memoryview) -> None:
         if self.input_over or self._held_failure is not None:
             return
         decoder = self._decoder
@@ -460,6 +460,8 @@ class Protocol:
                 self._held_failure = violation
             else:
                 self._fail_for(violation)
+        finally:
+            decoder.keep()
         self._end_if_drained()
 
     def _take_messages(self, messages: list[Message]) -> None:
@@ -602,11 +604,17 @@ class Protocol:
 
 
 def _as_bytes(data: object) -> bytes:
-    if isinstance(data, bytes):
-        return data
-    if isinstance(data, bytearray | memoryview):
-        return bytes(cast("bytearray | memoryview[int]", data))
-    raise TypeError(f"bytes, bytearray or memoryview expected, not {type(data).__name__}")
+    return data if isinstance(data, bytes) else bytes(_as_view(data))
+
+
+def _as_view(data: object) -> memoryview:
+    """The bytes of *data*, whatever they are to those who gave it."""
+    if not isinstance(data, bytearray | memoryview):
+        raise TypeError(f"bytes, bytearray or memoryview expected, not {type(data).__name__}")
+    view = memoryview(cast("bytearray | memoryview[int]", data))
+    if view.format == "B" and view.ndim == 1 and view.contiguous:
+        return view
+    return memoryview(bytes(view))
 
 
 def _shortened(reason: str) -> str:

@@ -277,7 +277,7 @@ class ServerProtocol(Protocol):
         self._send_eof()
         self.input_over = True
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes | memoryview) -> None:
         if self.state is not State.CONNECTING or self.input_over:
             self._receive_frames(data)
         elif self._request is None:
@@ -285,7 +285,7 @@ class ServerProtocol(Protocol):
         else:
             self._hold(data)
 
-    def _receive_request(self, data: bytes) -> None:
+    def _receive_request(self, data: bytes | memoryview) -> None:
         if self._reader is None or not data:
             return
         try:
@@ -304,7 +304,7 @@ class ServerProtocol(Protocol):
         self._events.append(request)
         self._hold(held)
 
-    def _hold(self, data: bytes) -> None:
+    def _hold(self, data: bytes | memoryview) -> None:
         if len(self._held) + len(data) > MAX_HELD:
             size = len(self._held) + len(data)
             self._refuse(InvalidMessage(f"{size} bytes before the response exceed {MAX_HELD}"))

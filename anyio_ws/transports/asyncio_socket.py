@@ -173,14 +173,14 @@ class AsyncioSocketTransport(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = bytes(self._buffer[:nbytes])
+        data = self._buffer[:nbytes]
         if self._sink is None or self._over:
             self._data_received(data)
         else:
             self._received += nbytes
             self._sink.data_received(data)
 
-    def _data_received(self, data: bytes) -> None:
+    def _data_received(self, data: bytes | memoryview) -> None:
         self._received += len(data)
         if self._sink is None:
             self._early += data

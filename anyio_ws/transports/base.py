@@ -29,8 +29,11 @@ class Sink(Protocol):
     `Transport.abort`, `eof_received`, or a `Transport.write_eof` that closes, so is `connection_lost`.
     """
 
-    def data_received(self, chunk: bytes) -> None:
-        """Bytes arrived. May call `Transport.pause_reading`."""
+    def data_received(self, chunk: bytes | memoryview) -> None:
+        """Bytes arrived. May call `Transport.pause_reading`.
+
+        A view is of a buffer that is used again as soon as this returns.
+        """
         ...
 
     def eof_received(self) -> None:

@@ -174,7 +174,7 @@ class TLSTransport:
 
     # The calls of the transport below.
 
-    def data_received(self, chunk: bytes) -> None:
+    def data_received(self, chunk: bytes | memoryview) -> None:
         if self._ended or self._closing or self._eof_received:
             return
         self._incoming.write(chunk)

@@ -160,7 +160,7 @@ def run(
 ) -> list[Outcome]:
     """Feed chunks to a new connection; return what is seen before and after the end.
 
-    :param whole: take messages by `Protocol.receive_whole`, where it goes
+    :param whole: take messages by `Protocol.receive_whole`, where it goes, out of a buffer that is used again
     """
     protocol = connection(side, max_size=200, extensions=extensions())
     protocol.budget = budget
@@ -169,9 +169,11 @@ def run(
         protocol.collect_messages()
     received: list[Message] = []
     for chunk in chunks:
-        taken = protocol.receive_whole(chunk, budget, None) if whole else None
+        view = memoryview(bytearray(chunk))
+        taken = protocol.receive_whole(view, budget, None) if whole else None
         if taken is None:
-            protocol.receive_data(chunk)
+            protocol.receive_data(view if whole else chunk)
+        view[:] = bytes(len(view))
         received += taken or []
         while protocol.input_pending:
             protocol.receive_data(b"")

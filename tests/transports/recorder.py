@@ -73,12 +73,12 @@ class Recorder:
     def lost(self) -> bool:
         return "lost" in self.calls
 
-    def data_received(self, chunk: bytes) -> None:
-        if not chunk or type(chunk) is not bytes:
+    def data_received(self, chunk: bytes | memoryview) -> None:
+        if not chunk or type(chunk) not in (bytes, memoryview):
             self.complaints.append(f"a chunk that is {chunk!r}")
         self.received += chunk
         self._note("data")
-        self.on_data(chunk)
+        self.on_data(bytes(chunk))
 
     def eof_received(self) -> None:
         self._note("eof")

@@ -20,7 +20,7 @@ class QuietSink:
         self.lost = False
         self._changed = anyio.Event()
 
-    def data_received(self, chunk: bytes) -> None:
+    def data_received(self, chunk: bytes | memoryview) -> None:
         self.received += chunk
         self._wake()
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 from typing import Final, cast
@@ -34,7 +33,7 @@ from .keepalive import Due, Keepalive
 from .options import CommonConfig
 from .outbox import JOINED, Outbox
 from .sansio import SEND_EOF, CloseCode, Fragment, Frame, Opcode, Protocol, Request, Response, State
-from .transports.backend import new_pace, new_signal
+from .transports.backend import current_pace, new_signal
 from .transports.base import Reader, Transport
 from .transports.scheduling import SECONDS
 from .turnstile import Turnstile
@@ -110,7 +109,7 @@ class Connection:
         """Called along with `changed`, for those who wait elsewhere."""
         self.progress = new_signal()
         """Set when something has left, and when nothing can be sent any more."""
-        self.pace = new_pace()
+        self.pace = current_pace()
         """Of the calls that don't have to wait."""
         self.turnstile = Turnstile(self._may_send)
         """What those who send pass through."""
@@ -133,7 +132,7 @@ class Connection:
         self.lost_cause: Exception | None = None
         self.given_up = False  # by the keepalive, which has logged why
         self._handshake: Request | Response | None = None
-        self._leaving: deque[Ping] = deque()  # pings in the outbox
+        self._leaving: list[Ping] = []  # pings in the outbox
         self._unawaited: bytes | None = None
         self._reader: object | None = None
         self._paused = False
@@ -393,7 +392,7 @@ class Connection:
                 transport.write_eof()
                 continue
             if is_ping:
-                self._ping_leaves(self._leaving.popleft(), len(data))
+                self._ping_leaves(self._leaving.pop(0), len(data))
             transport.write(data)
         self._output_moved()
 

@@ -20,7 +20,7 @@ import anyio
 from anyio.abc import ObjectReceiveStream
 
 from .exceptions import ConnectionClosed, ConnectionClosedOK
-from .waiting import new_pace, new_signal
+from .waiting import current_pace, new_signal
 from .websocket import MessageReader, WebSocket
 
 __all__ = ["Mux", "mux"]
@@ -66,7 +66,7 @@ class Mux(ObjectReceiveStream[tuple[WebSocket, str | bytes]]):
             None  # what is left to deliver, once one has ended
         )
         self._changed = new_signal()
-        self._pace = new_pace()
+        self._pace = current_pace()
         self._first: MessageReader | None = None  # of the first to disconnect
         self.first_to_disconnect: WebSocket | None = None
         """The member whose connection ended first; None as long as none has."""

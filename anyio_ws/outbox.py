@@ -29,9 +29,10 @@ class Outbox:
     __slots__ = ("_lane", "_pings", "_pongs", "size")
 
     def __init__(self) -> None:
-        self._lane: deque[bytes | bytearray] = deque()
-        self._pings: deque[bytes] = deque()
-        self._pongs: deque[bytes] = deque()
+        # An empty deque takes as much memory as all the rest; few connections have anything to hold.
+        self._lane: deque[bytes | bytearray] | None = None
+        self._pings: list[bytes] = []
+        self._pongs: list[bytes] = []
         self.size = 0
         """Bytes in both lanes."""
 
@@ -53,7 +54,9 @@ class Outbox:
             self._pongs.append(data)
         elif opcode == _PING:
             self._pings.append(data)
-        elif data and self._lane and len(self._lane[-1]) + len(data) <= JOINED:
+        elif self._lane is None:
+            self._lane = deque([data])
+        elif data and len(self._lane[-1]) + len(data) <= JOINED:
             last = self._lane[-1]
             if isinstance(last, bytes):
                 last = self._lane[-1] = bytearray(last)
@@ -63,18 +66,22 @@ class Outbox:
 
     def next(self) -> tuple[bytes, bool]:
         """Remove what is to leave next, one frame or several; whether it is a Ping comes with it."""
+        ping = False
         if self._pongs:
-            data, ping = self._pongs.popleft(), False
+            data = self._pongs.pop(0)
         elif self._pings:
-            data, ping = self._pings.popleft(), True
+            data, ping = self._pings.pop(0), True
         else:
-            data, ping = bytes(self._lane.popleft()), False
+            assert self._lane is not None, "the outbox is empty"
+            data = bytes(self._lane.popleft())
+            if not self._lane:
+                self._lane = None
         self.size -= len(data)
         return data, ping
 
     def clear(self) -> None:
         """Drop everything."""
-        self._lane.clear()
+        self._lane = None
         self._pings.clear()
         self._pongs.clear()
         self.size = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from .transports.backend import new_signal
@@ -19,7 +18,7 @@ class Turnstile:
     def __init__(self, room: Callable[[], bool]) -> None:
         """*room* tells whether a task may pass now. It may raise, and the task gets what it raises."""
         self._room = room
-        self._queue: deque[Signal] = deque()
+        self._queue: list[Signal] = []
 
     @property
     def open(self) -> bool:

@@ -2,16 +2,16 @@
 
 Every one only ends when something may have changed: who waited looks again. Cancelling loses nothing.
 
-`new_pace` and `new_signal` are for those who wait for several connections.
+`current_pace` and `new_signal` are for those who wait for several connections.
 """
 
 from __future__ import annotations
 
 from .connection import Connection
-from .transports.backend import new_pace, new_signal
+from .transports.backend import current_pace, new_signal
 from .transports.scheduling import Signal
 
-__all__ = ["new_pace", "new_signal", "pass_turnstile", "wait_for", "wait_for_input"]
+__all__ = ["current_pace", "new_signal", "pass_turnstile", "wait_for", "wait_for_input"]
 
 
 async def wait_for_input(connection: Connection) -> None:

@@ -44,6 +44,15 @@ class ClientProtocol(Protocol):
     :raises ValueError: a subprotocol isn't a token
     """
 
+    __slots__ = (
+        "_reader",
+        "available_extensions",
+        "available_subprotocols",
+        "key",
+        "origin",
+        "uri",
+    )
+
     def __init__(
         self,
         uri: str | WebSocketURI,

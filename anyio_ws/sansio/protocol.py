@@ -85,6 +85,43 @@ class Protocol:
     :param logger: defaults to ``anyio_ws.client`` or ``anyio_ws.server``
     """
 
+    __slots__ = (
+        "_assembler",
+        "_auto_pong",
+        "_close_rcvd",
+        "_close_sent",
+        "_debug",
+        "_decoder",
+        "_eof_pending",
+        "_eof_received",
+        "_eof_sent",
+        "_events",
+        "_extensions",
+        "_failure",
+        "_held_failure",
+        "_messages",
+        "_new_assembler",
+        "_pong_at",
+        "_pongs",
+        "_produced",
+        "_produced_events",
+        "_rcvd_then_sent",
+        "_sending",
+        "_state",
+        "_stopped",
+        "_writes",
+        "budget",
+        "handshake_exc",
+        "hold_failures",
+        "id",
+        "input_over",
+        "logger",
+        "masking_key",
+        "max_events",
+        "side",
+        "subprotocol",
+    )
+
     def __init__(
         self,
         side: Side,

@@ -71,6 +71,16 @@ class ServerProtocol(Protocol):
     The other parameters are those of `Protocol`.
     """
 
+    __slots__ = (
+        "_held",
+        "_reader",
+        "_request",
+        "_select_subprotocol",
+        "available_extensions",
+        "available_subprotocols",
+        "origins",
+    )
+
     def __init__(
         self,
         *,

@@ -20,7 +20,7 @@ from typing import Final, cast
 from weakref import WeakKeyDictionary
 
 from .base import Sink, TypedAttributes
-from .sockets import CHUNK, socket_attributes
+from .sockets import CHUNK, SocketAttributes
 
 __all__ = ["AsyncioSocketTransport", "over_asyncio"]
 
@@ -62,7 +62,7 @@ class AsyncioSocketTransport(asyncio.BufferedProtocol):
         self._loop = loop
         self.clock = loop.time
         self._buffer = _buffer_of(loop)
-        self._attributes = socket_attributes(sock)
+        self._attributes = SocketAttributes(sock)
         self._transport: asyncio.Transport | None = None
         self._sink: Sink | None = None
         self._paused = False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from .scheduling import AsyncioPace, AsyncioSignal, Pace, Signal
+from .scheduling import AsyncioSignal, Pace, Signal, pace_of_asyncio
 
-__all__ = ["new_pace", "new_signal", "on_trio"]
+__all__ = ["current_pace", "new_signal", "on_trio"]
 
 
 def on_trio() -> bool:
@@ -24,10 +24,10 @@ def new_signal() -> Signal:
     return AsyncioSignal()
 
 
-def new_pace() -> Pace:
-    """Make a pace for the backend that is running."""
+def current_pace() -> Pace:
+    """Return the pace of the event loop that is running."""
     if on_trio():
-        from .trio_scheduling import TrioPace
+        from .trio_scheduling import pace_of_trio
 
-        return TrioPace()
-    return AsyncioPace()
+        return pace_of_trio()
+    return pace_of_asyncio()

@@ -10,10 +10,20 @@ from __future__ import annotations
 import asyncio
 from time import perf_counter
 from typing import Final, Protocol
+from weakref import WeakKeyDictionary
 
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-__all__ = ["CALLS", "CHECK", "SECONDS", "AsyncioPace", "AsyncioSignal", "Pace", "Signal"]
+__all__ = [
+    "CALLS",
+    "CHECK",
+    "SECONDS",
+    "AsyncioPace",
+    "AsyncioSignal",
+    "Pace",
+    "Signal",
+    "pace_of_asyncio",
+]
 
 CALLS: Final = 32
 """After so many calls in a row that didn't have to wait, others get a turn."""
@@ -39,7 +49,10 @@ class Signal(Protocol):
 
 
 class Pace(Protocol):
-    """When calls that don't have to wait yield to the scheduler, for one connection.
+    """When calls that don't have to wait yield to the scheduler.
+
+    One for all connections of an event loop: what counts is how long others have been waiting, and not whom a
+    task has been calling meanwhile. A task that sends to a thousand members yields every 32nd time, too.
 
     ``if pace.due(): await pace.rest()`` stands for a checkpoint. Trio's rule is that every call is one; here
     only every 32nd is, or the first after a millisecond. Cancellation is looked at by each call on trio.
@@ -102,3 +115,15 @@ class AsyncioPace:
     def rested(self) -> None:
         self._calls = 0
         self._since = perf_counter()
+
+
+_paces: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioPace]] = WeakKeyDictionary()
+
+
+def pace_of_asyncio() -> AsyncioPace:
+    """The pace of the event loop that is running."""
+    loop = asyncio.get_running_loop()
+    pace = _paces.get(loop)
+    if pace is None:
+        pace = _paces[loop] = AsyncioPace()
+    return pace

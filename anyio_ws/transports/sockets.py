@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
 from anyio.abc import SocketAttribute
@@ -12,12 +12,12 @@ from .base import TypedAttributes
 
 __all__ = [
     "CHUNK",
+    "SocketAttributes",
     "always",
     "check_port",
     "peer_address",
     "prepare",
     "socket_address",
-    "socket_attributes",
 ]
 
 CHUNK: Final = 2**16
@@ -33,21 +33,42 @@ def prepare(sock: socket.socket) -> socket.socket:
     return sock
 
 
-def socket_attributes(sock: socket.socket) -> TypedAttributes:
-    """The typed attributes of *sock*. Addresses are looked up now: logs want them after the end."""
-    found: dict[Any, Any] = {SocketAttribute.family: sock.family, SocketAttribute.raw_socket: sock}
-    for getter, address, port in (
-        (sock.getsockname, SocketAttribute.local_address, SocketAttribute.local_port),
-        (sock.getpeername, SocketAttribute.remote_address, SocketAttribute.remote_port),
-    ):
-        try:
-            value = socket_address(getter())
-        except OSError:  # the peer has gone already
-            continue
-        found[address] = value
-        if isinstance(value, tuple):
-            found[port] = value[1]
-    return {name: always(value) for name, value in found.items()}
+class SocketAttributes(TypedAttributes):
+    """The typed attributes of *sock*. Addresses are looked up now: logs want them after the end.
+
+    Made of the addresses when they are asked for: each connection has some, and few are ever looked at.
+    """
+
+    __slots__ = ("_local", "_remote", "_socket")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._local = _address_by(sock.getsockname)
+        self._remote = peer_address(sock)
+
+    def _values(self) -> dict[Any, Any]:
+        values: dict[Any, Any] = {
+            SocketAttribute.family: self._socket.family,
+            SocketAttribute.raw_socket: self._socket,
+        }
+        for value, address, port in (
+            (self._local, SocketAttribute.local_address, SocketAttribute.local_port),
+            (self._remote, SocketAttribute.remote_address, SocketAttribute.remote_port),
+        ):
+            if value is not None:
+                values[address] = value
+            if isinstance(value, tuple):
+                values[port] = value[1]
+        return values
+
+    def __getitem__(self, name: Any) -> Callable[[], Any]:
+        return always(self._values()[name])
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values())
+
+    def __len__(self) -> int:
+        return len(self._values())
 
 
 def check_port(port: int) -> None:
@@ -61,8 +82,12 @@ def check_port(port: int) -> None:
 
 def peer_address(sock: socket.socket) -> tuple[str, int] | str | None:
     """The address of the other end, if it is still there."""
+    return _address_by(sock.getpeername)
+
+
+def _address_by(getter: Callable[[], object]) -> tuple[str, int] | str | None:
     try:
-        return socket_address(sock.getpeername())
+        return socket_address(getter())
     except OSError:
         return None
 

@@ -28,7 +28,7 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 
 from .base import Sink, TypedAttributes
 from .interrupts import apply_to_trio, keep_interrupts_out
-from .sockets import CHUNK, always, socket_attributes
+from .sockets import CHUNK, SocketAttributes, always
 
 if TYPE_CHECKING:
     import trio
@@ -344,7 +344,7 @@ class _TrioStream:
         attributes: dict[Any, Callable[[], Any]] = {}
         sock = getattr(self.bottom, "socket", None)
         if sock is not None:
-            attributes.update(socket_attributes(sock))
+            attributes.update(SocketAttributes(sock))
             del attributes[SocketAttribute.raw_socket]  # it's trio's, and not what AnyIO means
         if self._unwrap is not None:
             tls: Any = self._stream

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Final
 
 import trio
 
 from .scheduling import CALLS, SECONDS
 
-__all__ = ["TrioPace", "TrioSignal"]
+__all__ = ["TrioPace", "TrioSignal", "pace_of_trio"]
 
 
 class TrioSignal:
@@ -58,3 +59,16 @@ class TrioPace:
     def rested(self) -> None:
         self._calls = 0
         self._since = perf_counter()
+
+
+_pace: Final = trio.lowlevel.RunVar[TrioPace]("anyio_ws's pace")
+
+
+def pace_of_trio() -> TrioPace:
+    """The pace of the run that this is in."""
+    try:
+        return _pace.get()
+    except LookupError:
+        pace = TrioPace()
+        _pace.set(pace)
+        return pace

@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import math
 import socket
-from collections import deque
 from contextlib import suppress
 from typing import Final
 
 import trio
 
 from .base import Reader, Sink, TypedAttributes
-from .sockets import CHUNK, socket_attributes
+from .sockets import CHUNK, SocketAttributes
 
 __all__ = ["TrioSocketTransport"]
 
@@ -39,13 +38,13 @@ class TrioSocketTransport:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._attributes = socket_attributes(sock)
+        self._attributes = SocketAttributes(sock)
         self._sink: Sink | None = None
         self._resumed: trio.Event | None = None  # while reading is paused
         self._alarm = math.inf
         self._until_alarm: trio.CancelScope | None = None
         self._received_total = 0
-        self._output: deque[memoryview] = deque()
+        self._output: list[memoryview] = []
         self._unsent = 0
         self._sent_total = 0
         self._eof_wanted = False
@@ -257,7 +256,7 @@ class TrioSocketTransport:
             self._unsent -= sent
             self._sent_total += sent
             if sent == len(data):
-                self._output.popleft()
+                self._output.pop(0)
             else:
                 self._output[0] = data[sent:]
         return True

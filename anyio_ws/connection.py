@@ -64,12 +64,13 @@ class Connection:
 
     __slots__ = (
         "_handshake",
+        "_held",
+        "_held_frames",
         "_keepalive",
         "_keepalive_ping",
         "_leaving",
         "_mark",
         "_paused",
-        "_reader",
         "_sent_end",
         "_unawaited",
         "_will_pump",
@@ -91,6 +92,7 @@ class Connection:
         "progress",
         "protocol",
         "reading",
+        "receiver",
         "recording",
         "sending_fragments",
         "transport",
@@ -113,6 +115,8 @@ class Connection:
         """Of the calls that don't have to wait."""
         self.turnstile = Turnstile(self._may_send)
         """What those who send pass through."""
+        self.receiver: object | None = None
+        """Who receives, by `claim`."""
         self.reading: Reader | None = None
         """Which a task that receives waits in."""
         self.sending_fragments = False
@@ -134,10 +138,11 @@ class Connection:
         self._handshake: Request | Response | None = None
         self._leaving: list[Ping] = []  # pings in the outbox
         self._unawaited: bytes | None = None
-        self._reader: object | None = None
         self._paused = False
         self._written_at = LONG_AGO  # when the first message of this pass was
         self._will_pump = False  # when the pass ends
+        self._held = 0  # bytes that are still with the protocol, to leave together
+        self._held_frames = 0
         self._sent_end = False  # whether this side was the first to send a Close frame
         self._keepalive: Keepalive | None = None  # while the connection is open
         self._keepalive_ping: Ping | None = None
@@ -176,9 +181,8 @@ class Connection:
         self._after_input()
 
     def writable(self) -> None:
-        self._written_at = LONG_AGO
         self._will_pump = False
-        self.pump()
+        self.flush_protocol()
         self._output_moved()
         self.progress.set()
         self.turnstile.wake()
@@ -241,19 +245,19 @@ class Connection:
 
         :raises anyio.BusyResourceError: somebody else is
         """
-        if self._reader is not None:
+        if self.receiver is not None:
             raise anyio.BusyResourceError("receiving from")
-        self._reader = reader
+        self.receiver = reader
 
     def disclaim(self, reader: object) -> None:
         """Let others receive again, if *reader* was the one."""
-        if self._reader is reader:
-            self._reader = None
+        if self.receiver is reader:
+            self.receiver = None
             self.notify = None
 
     def is_claimed_by(self, reader: object) -> bool:
         """Whether *reader* is the one who receives."""
-        return self._reader is reader
+        return self.receiver is reader
 
     def stop_recording(self) -> None:
         """Drop the Pings and Pongs of the inbox, and put in no more."""
@@ -323,27 +327,26 @@ class Connection:
     ) -> None:
         """Frame *data* and take it over for sending, all or nothing."""
         protocol, transport = self.protocol, self.transport
-        protocol.send_data(opcode, data, fin, compress=compress)
-        # The first of a pass leaves at once. Those that follow it leave together: when the pass ends, or
+        size = protocol.send_data(opcode, data, fin, compress=compress)
+        # It leaves at once, unless it follows another: those leave together when the scheduling pass ends, or
         # when they are many, or when the application takes its time before the next one.
         now = perf_counter()
-        if now - self._written_at >= SECONDS:
-            self._written_at = now
-            if self.outbox or transport.unsent:
-                self.flush_protocol()
+        if now - self._written_at < SECONDS:
+            self._held += size
+            self._held_frames += 1
+            if self._held + self.outbox.size < JOINED:
+                if not self._will_pump:
+                    self._will_pump = True
+                    transport.call_writable()
                 return
-            for frame in protocol.data_to_send():  # as flush_protocol does
-                transport.write(frame)
-            if transport.unsent:
-                self._output_moved()
+        self._written_at = now
+        if self.has_output or transport.unsent:
+            self.flush_protocol()
             return
-        self._queue_output()
-        if self.outbox.size >= JOINED:
-            self._written_at = now
-            self.pump()
-        elif not self._will_pump:
-            self._will_pump = True
-            transport.call_writable()
+        for frame in protocol.data_to_send():  # as flush_protocol does
+            transport.write(frame)
+        if transport.unsent:
+            self._output_moved()
 
     def commit_unawaited_ping(self, payload: bytes, *, keepalive: bool = False) -> None:
         """Take a ping over for sending whose pong only updates `latency`.
@@ -379,9 +382,18 @@ class Connection:
         self._queue_output()
         self.pump()
 
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something that the transport wasn't given."""
+        return bool(self._held_frames or self.outbox)
+
     def _queue_output(self) -> None:
-        for data in self.protocol.data_to_send():
+        writes = self.protocol.data_to_send()
+        if len(writes) == self._held_frames and self._held <= JOINED:
+            writes = [b"".join(writes)] if writes else []
+        for data in writes:
             self.outbox.add(data)
+        self._held = self._held_frames = 0
 
     def pump(self) -> None:
         """Give the transport what it can take."""
@@ -419,7 +431,7 @@ class Connection:
     @property
     def buffered_amount(self) -> int:
         """Bytes that were committed and haven't left."""
-        return self.outbox.size + self.transport.unsent
+        return self._held + self.outbox.size + self.transport.unsent
 
     def check_open(self) -> None:
         """Do nothing as long as something can be sent.
@@ -619,7 +631,8 @@ class Connection:
             raise self.closed(Call.SEND)
         if self.sending_fragments:
             return False
-        return self.outbox.size + self.transport.unsent <= self.config.write_limit
+        buffered = self._held + self.outbox.size + self.transport.unsent
+        return buffered <= self.config.write_limit
 
     def _pong_received(self, data: bytes) -> None:
         """A Pong answers the Ping with its payload, and those before it (RFC 6455, section 5.5.3)."""

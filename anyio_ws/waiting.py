@@ -16,8 +16,8 @@ __all__ = ["current_pace", "new_signal", "pass_turnstile", "wait_for", "wait_for
 
 async def wait_for_input(connection: Connection) -> None:
     """Wait until there is something to receive, or the state of the connection changed."""
-    if connection.outbox:  # nothing that is sent together waits for others any more
-        connection.pump()
+    if connection.has_output:  # nothing that is sent together waits for others any more
+        connection.flush_protocol()
     reader = connection.transport.reader
     if reader is not None and reader.ready and connection.notify is None:
         connection.reading = reader

@@ -176,9 +176,17 @@ class WebSocket(ObjectStream[str | bytes]):
         :raises anyio.BusyResourceError: another task receives, or `events` and the like took over
         """
         connection = self._connection
+        tired = False
+        if connection.inbox.count and connection.receiver is None:
+            tired = connection.pace.due()
+            if not tired:
+                return connection.take()
         connection.claim(self)
         try:
-            await wait_for_message(connection)
+            if tired:
+                await connection.pace.rest()
+            if not connection.inbox.count:
+                await wait_for_message(connection)
             return connection.take()
         finally:
             connection.disclaim(self)
@@ -253,9 +261,9 @@ class WebSocket(ObjectStream[str | bytes]):
         message is committed, and will be sent whole unless the connection ends; when it is cancelled,
         nothing of the message was or will be sent.
 
-        The first message of a scheduling pass leaves at once. Those that follow it leave together: when the
-        task waits for anything, when 16 KiB have gathered, or with the next one after a millisecond. Before
-        a long computation, `flush` sees to it.
+        A message leaves at once, unless it follows another within a millisecond and nothing was received in
+        between. Such messages leave together: when the task waits for anything, when 16 KiB have gathered,
+        or with the next one after that millisecond. Before a long computation, `flush` sees to it.
 
         An iterable or asynchronous iterable of `str` or of bytes-like objects is sent as the fragments of
         one message, each as soon as it is there; an empty one sends nothing. Other messages wait

@@ -68,6 +68,7 @@ peers that ping more than once in a round trip are better off with an answer to 
 # An attribute of an enumeration takes as long as a call.
 _CONT: Final = Opcode.CONT
 _OPEN: Final = State.OPEN
+_CLIENT: Final = Side.CLIENT
 
 EVENT_OVERHEAD: Final = 128
 """Bytes that an event is charged beyond its payload, for the objects that carry it."""
@@ -366,14 +367,17 @@ class Protocol:
 
     def send_data(
         self, opcode: Opcode, data: bytes, fin: bool = True, *, compress: bool = True
-    ) -> None:
-        """Send a Text, Binary or Continuation frame: `send_text`, `send_binary`, `send_continuation`."""
+    ) -> int:
+        """Send a Text, Binary or Continuation frame: `send_text`, `send_binary`, `send_continuation`.
+
+        :return: the bytes that it has, in the one write that it is
+        """
         if self._state.current is not _OPEN:
             self._require_open()
         if (opcode is _CONT) is (self._sending is None):
             raise self._out_of_order(opcode)
         if not self._extensions and not self._debug:
-            key = self.masking_key() if self.side is Side.CLIENT else None
+            key = self.masking_key() if self.side is _CLIENT else None
             self._writes.append(encode_frame(fin << 7 | opcode, data, key))
         else:
             self._write_encoded(Frame(opcode, data, fin), compress=compress)
@@ -381,6 +385,7 @@ class Protocol:
             self._sending = None
         elif opcode is not _CONT:
             self._sending = opcode
+        return len(self._writes[-1])
 
     def send_close(
         self, code: int | None = None, reason: str = "", *, cut_short: bool = False

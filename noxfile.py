@@ -165,8 +165,6 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure speed: nox -s bench -- --quick, or -- core; see benchmarks/README.md, also for promises.py."""
+    """Measure speed: nox -s bench -- --quick, or -- echo core; see benchmarks/README.md, also for promises.py."""
     session.install("-e", ".[bench]")
-    core = session.posargs[:1] == ["core"]
-    script, options = ("core.py", session.posargs[1:]) if core else ("echo.py", session.posargs)
-    session.run("python", f"benchmarks/{script}", *options)
+    session.run("python", "benchmarks", *session.posargs)

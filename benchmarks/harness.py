@@ -1,303 +1,393 @@
-"""What the benchmarks share: a server and a load on a core each, interleaved rounds, ratios.
+"""What the questions share: what is measured and its load on a core each, and interleaved rounds.
 
-Figures move from machine to machine and from minute to minute. So every round measures every server
-once, in an order of its own, and what is compared is compared within a round. Linux only: cores are
-chosen by ``sched_setaffinity``, and CPU time comes from ``/proc``.
+Every round measures every candidate once under every load, in an order of its own. A candidate has a fresh
+process in each round; it is idle while others are measured. Linux only: cores are chosen by
+``sched_setaffinity``, memory comes from ``/proc``, CPU time from a clock that is Linux's.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import os
-import platform
 import random
+import resource
 import select
 import shlex
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, TypeVar
 
-from servers import SERVERS, Server
+from results import BEFORE, CPU, RATE, Load, Metric, Named, Results, Sample
+from subject import Options, Subject
+from wire import Wire
+
+_T = TypeVar("_T")
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = (
-    *("anyio-ws", "anyio", "trio", "uvloop"),
-    *("websockets", "aiohttp", "picows", "trio-websocket", "wsproto"),
-)
-BEFORE = "before"
-REFERENCES = ("websockets", "aiohttp", "picows", "trio-websocket", "bare", BEFORE)
-"""The libraries that others are compared with, on the same loop."""
+SPARE_FILES = 100
+"""Descriptors that a process may need besides its connections."""
+
+PLAIN = Options()
 
 
 class BenchmarkError(Exception):
-    """A server or the load generator failed; says which, and what it said."""
+    """A subject or the load failed; says which, and what it said."""
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What the load generator does to a server."""
-
-    name: str
-    connections: int
-    depth: int
-    """Messages that each connection keeps in flight."""
-    size: int
-    """Of a message, in bytes."""
-
-    def __str__(self) -> str:
-        return f"{self.connections} connections, {self.depth} in flight on each, {self.size} bytes"
-
-
-class Sample(NamedTuple):
-    """One measurement."""
-
-    messages: int
-    seconds: float
-    cpu_seconds: float
-    """Of the server, user and system."""
-
-    @property
-    def rate(self) -> float:
-        """Messages per second."""
-        return self.messages / self.seconds
-
-    @property
-    def cpu_per_message(self) -> float:
-        """The server's, in microseconds."""
-        return self.cpu_seconds / self.messages * 1e6
-
-
-class Spread(NamedTuple):
-    """A median between its quartiles."""
-
-    lower: float
-    median: float
-    upper: float
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Return the quartiles of *values*, of which there is at least one."""
-    if len(values) == 1:
-        return Spread(values[0], values[0], values[0])
-    return Spread(*statistics.quantiles(values, n=4, method="inclusive"))
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Candidate:
-    """A server, by the name that the report has for it, and the checkout that it is run from."""
+    """What is measured: a subject of a module, and the checkout that it is run from."""
 
-    name: str
-    library: str
-    server_name: str
+    subject: Subject
+    module: str
     checkout: Path | None = None
     """Instead of what is installed."""
 
     @property
-    def server(self) -> Server:
-        return SERVERS[self.server_name]
+    def named(self) -> Named:
+        if self.checkout is None:
+            return Named(self.subject.name, self.subject.library, self.subject.loop)
+        return Named(f"{BEFORE}/{self.subject.loop}", BEFORE, self.subject.loop)
 
 
-def candidates(before: Path | None = None) -> list[Candidate]:
-    """Return every server that can run here; say on stderr which can't, and why.
+@dataclass(frozen=True)
+class Question:
+    """What a question's file says of it."""
 
-    :param before: another checkout of this library, to measure in the same rounds
-    """
-    found = [Candidate(name, server.library, name) for name, server in SERVERS.items()]
-    if before is not None:
-        found += [
-            Candidate(f"{BEFORE}/{server.loop}", BEFORE, name, before.resolve())
-            for name, server in SERVERS.items()
-            if server.library == "anyio_ws"
-        ]
-    for candidate in found:
-        if missing := candidate.server.missing():
-            print(f"left out: {candidate.name} needs {', '.join(missing)}", file=sys.stderr)
-    return [candidate for candidate in found if not candidate.server.missing()]
-
-
-@dataclass(slots=True)
-class Results:
-    """What was measured: samples by load, candidate and round, and what failed."""
-
+    name: str
+    title: str
+    metrics: Sequence[Metric]
     loads: Sequence[Load]
-    candidates: Sequence[Candidate]
-    seconds: float
-    samples: dict[tuple[str, str], dict[int, Sample]] = field(default_factory=dict)
-    failures: dict[tuple[str, str], str] = field(default_factory=dict)
+    subjects: Sequence[Subject]
+    module: str
+    """Where the subjects are."""
+    measure: Callable[[Bench, Load, Candidate], Sample]
+    max_rounds: int | None = None
+    """More of them would say nothing more."""
+    quick_loads: Sequence[str] | None = None
+    """The names of the loads that a quick run has; None: all."""
 
-    def get(self, load: Load, candidate: Candidate) -> dict[int, Sample]:
-        """The samples by their rounds."""
-        return self.samples.get((load.name, candidate.name), {})
+    def candidates(self, before: Path | None = None) -> list[Candidate]:
+        """Return all that can run here; say on stderr which can't, and why.
 
-    def rounds(self) -> int:
-        """How many rounds were run."""
-        return max((round_ + 1 for of_one in self.samples.values() for round_ in of_one), default=0)
-
-    def ratio(self, load: Load, candidate: Candidate, reference: str) -> Spread | None:
-        """How many times as many messages as *reference*'s on the same loop, round by round."""
-        if candidate.library == reference:
-            return None
-        for other in self.candidates:
-            if (other.library, other.server.loop) == (reference, candidate.server.loop):
-                theirs, ours = self.get(load, other), self.get(load, candidate)
-                both = ours.keys() & theirs.keys()
-                return spread([ours[n].rate / theirs[n].rate for n in both]) if both else None
-        return None
-
-
-def measure(
-    loads: Sequence[Load],
-    candidates: Sequence[Candidate],
-    *,
-    rounds: int,
-    seconds: float,
-) -> Results:
-    """Measure every candidate under every load, once in each round.
-
-    Each measurement has a fresh server. A candidate that fails under a load isn't tried under it again.
-    """
-    results = Results(loads, candidates, seconds)
-    cores = sorted(os.sched_getaffinity(0))
-    server_core, load_core = cores[0], cores[-1]  # neighbours are often halves of one core
-    if server_core == load_core:
-        print("one core only: server and load disturb each other", file=sys.stderr)
-    os.sched_setaffinity(0, {load_core})  # for us, and what we start
-    try:
-        with tempfile.TemporaryDirectory() as directory, progress() as show:
-            loadgen = compile_loadgen(Path(directory))
-            jobs = [
-                (round_, load, candidate)
-                for round_ in range(rounds)
-                for load in loads
-                for candidate in random.sample(candidates, len(candidates))
-            ]
-            for done, (round_, load, candidate) in enumerate(jobs):
-                show(done, len(jobs), f"round {round_ + 1}: {load.name}, {candidate.name}")
-                key = load.name, candidate.name
-                if key in results.failures:
-                    continue
-                try:
-                    sample = measure_once(loadgen, load, candidate, seconds, server_core)
-                except BenchmarkError as exc:
-                    results.failures[key] = str(exc)
-                else:
-                    results.samples.setdefault(key, {})[round_] = sample
-            show(len(jobs), len(jobs), "done")
-    finally:
-        os.sched_setaffinity(0, cores)
-    return results
+        :param before: another checkout of this library, to measure in the same rounds
+        """
+        found = []
+        for subject in self.subjects:
+            if missing := subject.missing():
+                print(f"left out: {subject.name} needs {', '.join(missing)}", file=sys.stderr)
+                continue
+            found.append(Candidate(subject, self.module))
+            if before is not None and subject.library == "anyio_ws":
+                found.append(Candidate(subject, self.module, before.resolve()))
+        return found
 
 
-def compile_loadgen(directory: Path) -> Path:
-    """Compile the load generator into *directory*, by $CC or cc."""
-    program = directory / "loadgen"
-    compiler = shlex.split(os.environ.get("CC", "cc"))
-    command = [*compiler, "-O2", "-o", str(program), str(HERE / "loadgen.c")]
-    try:
-        subprocess.run(command, check=True)
-    except (OSError, subprocess.CalledProcessError) as exc:
-        raise BenchmarkError(f"the load generator needs a C compiler: {exc}") from None
-    return program
+class Process:
+    """A subject, in a process of its own, on the core that is measured."""
+
+    def __init__(self, candidate: Candidate, options: Options, core: int) -> None:
+        name, told = candidate.subject.name, json.dumps(asdict(options))
+        environment = dict(os.environ)
+        if candidate.checkout is not None:
+            environment["PYTHONPATH"] = str(candidate.checkout)
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # it is ours until `end`
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "subject.py"), candidate.module, name, told],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment,
+        )
+        self.pid = self._process.pid
+        os.sched_setaffinity(self.pid, {core})
+
+    def read_line(self) -> str:
+        """Return what it prints next; a server's first line is its port.
+
+        :raises BenchmarkError: it ended, or said nothing for 30 seconds
+        """
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], 30)
+        line = self._process.stdout.readline() if ready else b""
+        if not line:
+            raise BenchmarkError(f"it ended or fell silent\n{self.complaint()}".rstrip())
+        return line.decode().rstrip()
+
+    def cpu(self) -> float:
+        """The seconds that it has been running, user and system.
+
+        :raises BenchmarkError: it has ended
+        """
+        try:
+            return time.clock_gettime((~self.pid << 3) | 2)  # as clock_getcpuclockid(3) has it
+        except OSError:
+            raise BenchmarkError(f"it has ended\n{self.complaint()}".rstrip()) from None
+
+    def memory(self) -> int:
+        """The bytes that it has in memory, once its garbage is collected."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+        self.read_line()
+        for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Rss:"):
+                return int(line.split()[1]) * 1024
+        raise BenchmarkError("the kernel doesn't say how much memory there is")
+
+    def complaint(self) -> str:
+        """What it wrote to stderr; nothing may be."""
+        self._errors.seek(0)
+        return self._errors.read().strip()[-2000:]
+
+    def end(self) -> None:
+        """End it, and wait for that."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._errors.close()
 
 
-def measure_once(
-    loadgen: Path, load: Load, candidate: Candidate, seconds: float, core: int
-) -> Sample:
-    """Start the server, load it, and end both.
+class Peer:
+    """The other end, written in C; see peer.c. It limits its own time, so that reading needs no limit."""
 
-    :raises BenchmarkError: either failed, or the server complained
-    """
-    with running_server(candidate, core) as (pid, port):
-        sizes = (load.connections, load.depth, load.size, seconds)
-        command = [str(loadgen), str(port), candidate.server.speaks, *map(str, sizes)]
-        # Everything in the load generator has its limit in time, so that no reading here needs one.
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            try:
-                process.stdout.readline()  # "measuring"
-                cpu_before = cpu_time(pid)
-                result = process.stdout.readline().split()
-                cpu_after = cpu_time(pid)
-                complaint = process.stderr.read().strip()
-            except BaseException:
-                process.kill()
-                raise
-        if len(result) != 2:
-            raise BenchmarkError(complaint or f"the load generator ended with {process.returncode}")
-    sample = Sample(int(result[0]), float(result[1]), cpu_after - cpu_before)
-    if not sample.messages:
-        raise BenchmarkError("not one message came back")
-    return sample
-
-
-@contextlib.contextmanager
-def running_server(candidate: Candidate, core: int) -> Iterator[tuple[int, int]]:
-    """A server in a process of its own, on *core*; gives its process ID and its port.
-
-    :raises BenchmarkError: it didn't start, or wrote anything to stderr
-    """
-    command = [sys.executable, str(HERE / "servers.py"), candidate.server_name, "--core", str(core)]
-    environment = dict(os.environ)
-    if candidate.checkout is not None:
-        environment["PYTHONPATH"] = str(candidate.checkout)
-    with tempfile.TemporaryFile("w+") as errors:
-        failure = ""
-        process = subprocess.Popen(
+    def __init__(self, command: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=errors,
-            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        with process:
-            assert process.stdin is not None
-            assert process.stdout is not None
+
+    def read_line(self) -> str:
+        """Return what it prints next.
+
+        :raises BenchmarkError: it ended, and why
+        """
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        line = self._process.stdout.readline().rstrip()
+        if not line:
+            complaint = self._process.stderr.read().strip()
+            raise BenchmarkError(complaint or f"the peer ended with {self._process.wait()}")
+        return line
+
+    def go_on(self) -> None:
+        """Let it do what it waits with."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def end(self) -> None:
+        """End its connections, and it."""
+        assert self._process.stdin is not None
+        with self._process:
+            self._process.stdin.close()
             try:
-                ready, _, _ = select.select([process.stdout], [], [], 30)
-                line = process.stdout.readline() if ready else b""
-                if not line:
-                    raise BenchmarkError("the server didn't start")
-                yield process.pid, int(line)
-            except BenchmarkError as exc:
-                failure = str(exc)
-                time.sleep(0.5)  # it may say why only when its connections have ended
-            finally:
-                if process.poll() is not None:
-                    failure = failure or f"the server ended with {process.returncode}"
-                process.stdin.close()
-                try:
-                    process.wait(5)
-                except subprocess.TimeoutExpired:
-                    failure = failure or "the server didn't end"
-                    process.kill()
-        errors.seek(0)
-        complaint = errors.read().strip()
-        if failure or complaint:
-            raise BenchmarkError("\n".join(filter(None, [failure, complaint[-2000:]])))
+                self._process.wait(30)
+            except BaseException:
+                self._process.kill()
+                raise
 
 
-def cpu_time(pid: int) -> float:
-    """Return the seconds that a process has been running, user and system, to about 10 ms.
+class Bench:
+    """Where questions are measured: the core, the peer, and the processes of the present round."""
 
-    :raises BenchmarkError: there is no such process any more
+    def __init__(self, directory: Path, core: int, seconds: float) -> None:
+        self.core = core
+        self.seconds = seconds
+        self._directory = directory
+        self._peer = compile_peer(directory)
+        self._files: dict[bytes, Path] = {}
+        self._kept: dict[tuple[str, object], tuple[Any, contextlib.ExitStack]] = {}
+
+    def keep(self, name: str, key: object, start: Callable[[contextlib.ExitStack], _T]) -> _T:
+        """Return what *start* returned for the candidate called *name* and *key* in this round.
+
+        What it puts on the stack ends with the round, or when the candidate fails.
+        """
+        if (name, key) not in self._kept:
+            with contextlib.ExitStack() as stack:
+                self._kept[name, key] = start(stack), stack.pop_all()
+        kept: _T = self._kept[name, key][0]
+        return kept
+
+    def discard(self, name: str | None = None) -> None:
+        """End what was kept for the candidate called *name*, or for all."""
+        for key in [key for key in self._kept if name in (None, key[0])]:
+            self._kept.pop(key)[1].close()
+
+    @contextlib.contextmanager
+    def subject(self, candidate: Candidate, options: Options) -> Iterator[Process]:
+        """A process that ends with the block."""
+        process = Process(candidate, options, self.core)
+        try:
+            yield process
+        finally:
+            process.end()
+
+    def server(self, candidate: Candidate, options: Options = PLAIN) -> tuple[Process, int]:
+        """The candidate's server in this round, and its port."""
+
+        def start(stack: contextlib.ExitStack) -> tuple[Process, int]:
+            process = stack.enter_context(self.subject(candidate, options))
+            return process, int(process.read_line())
+
+        return self.keep(candidate.named.name, options, start)
+
+    @contextlib.contextmanager
+    def peer(self, load: Load, wire: Wire, port: int = 0) -> Iterator[Peer]:
+        """The peer, doing what *load* says."""
+        files = [str(self._file(content)) for content in wire]
+        numbers = (port, load.connections, load.depth, self.seconds)
+        peer = Peer([str(self._peer), load.mode, *map(str, numbers), *files])
+        try:
+            yield peer
+        finally:
+            peer.end()
+
+    def _file(self, content: bytes) -> Path:
+        if content not in self._files:
+            path = self._directory / f"wire{len(self._files)}"
+            path.write_bytes(content)
+            self._files[content] = path
+        return self._files[content]
+
+    def exchange(self, process: Process, load: Load, wire: Wire, port: int) -> Sample:
+        """Let the peer do to a server what *load* says: `RATE` and `CPU` of the messages that come back."""
+        with self.peer(load, wire, port) as peer:
+            return count(process, peer)
+
+
+def count(process: Process, peer: Peer) -> Sample:
+    """Wait for the peer's count: its `RATE`, and the process's `CPU` in the same time.
+
+    :raises BenchmarkError: either failed, or the process complained
     """
+    peer.read_line()  # "measuring"
+    before = process.cpu()
+    messages, seconds = map(float, peer.read_line().split())
+    cpu = process.cpu() - before
+    if complaint := process.complaint():
+        raise BenchmarkError(complaint)
+    if not messages:
+        raise BenchmarkError("not one message came")
+    return {RATE.key: messages / seconds, CPU.key: cpu / messages * 1e6}
+
+
+def compile_peer(directory: Path) -> Path:
+    """Compile the peer into *directory*, by $CC or cc."""
+    program = directory / "peer"
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    command = [*compiler, "-O2", "-o", str(program), str(HERE / "peer.c")]
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        raise BenchmarkError("the server has ended") from None
-    fields = stat.rpartition(")")[2].split()  # the name before may contain anything; see proc(5)
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        subprocess.run(command, check=True)
+    except (OSError, subprocess.CalledProcessError) as exc:
+        raise BenchmarkError(f"the peer needs a C compiler: {exc}") from None
+    return program
+
+
+@contextlib.contextmanager
+def bench(seconds: float) -> Iterator[Bench]:
+    """Take a core for what is measured, and the other for us and the peer.
+
+    :raises BenchmarkError: there is no C compiler
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    subject_core, load_core = cores[0], cores[-1]  # neighbours are often halves of one core
+    if subject_core == load_core:
+        print("one core only: what is measured and its load disturb each other", file=sys.stderr)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files[1], files[1]))  # for us, and what we start
+    os.sched_setaffinity(0, {load_core})
+    with tempfile.TemporaryDirectory() as directory:
+        one = Bench(Path(directory), subject_core, seconds)
+        try:
+            yield one
+        finally:
+            one.discard()
+            os.sched_setaffinity(0, cores)
+            resource.setrlimit(resource.RLIMIT_NOFILE, files)
+
+
+def possible(loads: Sequence[Load]) -> list[Load]:
+    """Those of *loads* for which a process may have enough descriptors; say which aren't."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    enough = [
+        load
+        for load in loads
+        if limit == resource.RLIM_INFINITY or load.connections + SPARE_FILES <= limit
+    ]
+    for load in loads:
+        if load not in enough:
+            print(f"left out: {load.name} needs a higher RLIMIT_NOFILE", file=sys.stderr)
+    return enough
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question, and what of it is measured."""
+
+    question: Question
+    loads: Sequence[Load]
+    candidates: Sequence[Candidate]
+    rounds: int
+
+    def __len__(self) -> int:
+        return self.rounds * len(self.loads) * len(self.candidates)
+
+
+def measure(tasks: Sequence[Task], seconds: float) -> Iterator[Results]:
+    """Measure what each task says, and yield it as soon as it is known.
+
+    A candidate that fails under a load isn't tried under it again.
+
+    :raises BenchmarkError: there is no C compiler
+    """
+    total, done = sum(map(len, tasks)), 0
+    with bench(seconds) as where, progress() as show:
+        for task in tasks:
+            question = task.question
+            results = Results(
+                question.name,
+                question.title,
+                question.metrics,
+                task.loads,
+                [candidate.named for candidate in task.candidates],
+                seconds,
+            )
+            for number in range(task.rounds):
+                for load in task.loads:
+                    for candidate in random.sample(task.candidates, len(task.candidates)):
+                        name = candidate.named.name
+                        show(done, total, f"{question.name} {number + 1}: {load.name}, {name}")
+                        done += 1
+                        if (load.name, name) in results.failures:
+                            continue
+                        try:
+                            sample = question.measure(where, load, candidate)
+                        except BenchmarkError as exc:
+                            results.failures[load.name, name] = str(exc)
+                            where.discard(name)
+                        else:
+                            results.samples.setdefault((load.name, name), {})[number] = sample
+                where.discard()
+            show(done, total, f"{question.name} done")
+            yield results
 
 
 @contextlib.contextmanager
@@ -324,84 +414,3 @@ def progress() -> Iterator[Callable[[int, int, str], None]]:
     finally:
         if is_terminal:
             print(file=sys.stderr)
-
-
-def print_tables(results: Results) -> None:
-    """Print a table for each load, and what failed."""
-    libraries = {candidate.library for candidate in results.candidates}
-    references = [reference for reference in REFERENCES if reference in libraries]
-    heads = ["messages/s", "CPU us/message", *(f"x {reference}" for reference in references)]
-    print("Medians (and quartiles); x: times as many messages as another on the same loop.")
-    for load in results.loads:
-        print(f"\n{load.name}: {load}; rounds: {results.rounds()} of {results.seconds:g} s\n")
-        _print_row("server", heads)
-        for candidate in results.candidates:
-            samples = results.get(load, candidate).values()
-            cells: list[str] = []
-            if samples:
-                cells.append(_cell(spread([sample.rate for sample in samples]), 0))
-                cells.append(_cell(spread([sample.cpu_per_message for sample in samples]), 1))
-                cells += [_cell(results.ratio(load, candidate, name), 2) for name in references]
-            if (load.name, candidate.name) in results.failures:
-                cells.append("FAILED")
-            _print_row(candidate.name, cells)
-    for (load_name, name), failure in results.failures.items():
-        print(f"\nFAILED: {name}, {load_name}:\n{failure}", file=sys.stderr)
-
-
-def _print_row(name: str, cells: Sequence[str]) -> None:
-    widths = [33, 24, *[24] * len(cells)]
-    aligned = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False))
-    print("".join([f"{name:20}", *aligned]))
-
-
-def _cell(value: Spread | None, digits: int) -> str:
-    if value is None:
-        return "-"
-    lower, median, upper = (f"{number:,.{digits}f}" for number in value)
-    return f"{median} ({lower}-{upper})"
-
-
-def write_json(results: Results, file: Path) -> None:
-    """Write everything that was measured, sample by sample, and what the tables say of it."""
-    measured = []
-    for load in results.loads:
-        for candidate in results.candidates:
-            samples = results.get(load, candidate)
-            ratios = {name: results.ratio(load, candidate, name) for name in REFERENCES}
-            entry: dict[str, object] = {
-                "load": load.name,
-                "server": candidate.name,
-                "failure": results.failures.get((load.name, candidate.name)),
-                "samples": [{"round": number, **s._asdict()} for number, s in samples.items()],
-            }
-            if samples:
-                entry["messages_per_second"] = spread([s.rate for s in samples.values()])._asdict()
-                cpu = spread([s.cpu_per_message for s in samples.values()])
-                entry["cpu_microseconds_per_message"] = cpu._asdict()
-                entry["ratio_to"] = {n: ratio._asdict() for n, ratio in ratios.items() if ratio}
-            measured.append(entry)
-    document = {
-        "environment": environment(),
-        "loads": [asdict(load) for load in results.loads],
-        "rounds": results.rounds(),
-        "seconds": results.seconds,
-        "measured": measured,
-    }
-    file.write_text(json.dumps(document, indent=2) + "\n")
-
-
-def environment() -> Mapping[str, object]:
-    """Return what the figures depend on, as far as it can be told."""
-    versions: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cores": len(os.sched_getaffinity(0)),
-        "versions": versions,
-    }

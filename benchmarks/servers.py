@@ -1,56 +1,36 @@
-"""Echo servers to measure: ``python benchmarks/servers.py NAME`` prints its port and serves.
+"""Servers that send every message back, and the floors below them: servers that send bytes back.
 
-It serves on 127.0.0.1 until its stdin closes or a SIGTERM comes. Compression and pings are off
-everywhere, and a message may have 16 MiB. What goes wrong is said on stderr; nothing else is.
-
-A new server is a function here and a line in `SERVERS`. Importing this imports no library.
+Pings are off everywhere, and a message may have 16 MiB. A new server is a function here and a line in
+`SUBJECTS`. ``python benchmarks/subject.py servers NAME`` runs one.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-import os
-import sys
-import threading
-from collections.abc import Awaitable, Callable
+import ssl
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, cast
 
-MAX_SIZE = 2**24
-HOST = "127.0.0.1"
+from subject import HOST, MAX_SIZE, Options, Subject, announce
 
+if TYPE_CHECKING:
+    import asyncio
 
-class Server(NamedTuple):
-    """How to run a server, and what to compare it with."""
+    import trio
 
-    library: str
-    loop: str
-    """asyncio, uvloop or trio: ratios are between servers on the same one."""
-    speaks: str
-    """ws or raw, as the load generator calls it."""
-    main: Callable[[], Awaitable[None]]
-    needs: tuple[str, ...]
-    """Modules without which it can't run."""
-
-    def missing(self) -> list[str]:
-        """The modules that it needs and that aren't installed."""
-        return [name for name in self.needs if not _is_installed(name)]
+BOTH_ASYNCIO = ("asyncio", "uvloop")
 
 
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # not even its package
-        return False
+def tls(options: Options) -> ssl.SSLContext | None:
+    """The server's side of TLS, if it is to speak that."""
+    if options.certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(options.certificate)
+    return context
 
 
-def announce(port: int) -> None:
-    """Tell whoever started us where we serve."""
-    print(port, flush=True)
-
-
-async def serve_anyio_ws() -> None:
+async def serve_anyio_ws(options: Options) -> None:
     import anyio
 
     from anyio_ws import WebSocket, open_server
@@ -59,12 +39,20 @@ async def serve_anyio_ws() -> None:
         async for message in ws:
             await ws.send(message)
 
-    async with open_server(echo, HOST, 0, max_size=MAX_SIZE, ping_interval=None) as server:
+    async with open_server(
+        echo,
+        HOST,
+        0,
+        max_size=MAX_SIZE,
+        ping_interval=None,
+        compression="deflate" if options.compress else None,
+        ssl=tls(options),
+    ) as server:
         announce(server.port)
         await anyio.sleep_forever()
 
 
-async def serve_websockets_asyncio() -> None:
+async def serve_websockets_asyncio(options: Options) -> None:
     from websockets.asyncio.server import ServerConnection, serve
     from websockets.exceptions import ConnectionClosedError
 
@@ -72,17 +60,23 @@ async def serve_websockets_asyncio() -> None:
         try:
             async for message in ws:
                 await ws.send(message)
-        except ConnectionClosedError:  # the load generator doesn't say goodbye
+        except ConnectionClosedError:  # the load doesn't say goodbye
             pass
 
     async with serve(
-        echo, HOST, 0, compression=None, ping_interval=None, max_size=MAX_SIZE
+        echo,
+        HOST,
+        0,
+        compression="deflate" if options.compress else None,
+        ping_interval=None,
+        max_size=MAX_SIZE,
+        ssl=tls(options),
     ) as server:
         announce(next(iter(server.sockets)).getsockname()[1])
         await server.serve_forever()
 
 
-async def serve_websockets_trio() -> None:
+async def serve_websockets_trio(options: Options) -> None:
     import trio
     from websockets.exceptions import ConnectionClosedError
     from websockets.trio.server import ServerConnection, serve
@@ -95,20 +89,25 @@ async def serve_websockets_trio() -> None:
             pass
 
     start = partial(
-        serve, echo, 0, host=HOST, compression=None, ping_interval=None, max_size=MAX_SIZE
+        serve,
+        echo,
+        0,
+        host=HOST,
+        compression="deflate" if options.compress else None,
+        ping_interval=None,
+        max_size=MAX_SIZE,
+        ssl=tls(options),
     )
     async with trio.open_nursery() as nursery:
         server = await nursery.start(start)
         announce(server.listeners[0].socket.getsockname()[1])
 
 
-async def serve_aiohttp() -> None:
-    import asyncio
-
+async def serve_aiohttp(options: Options) -> None:
     from aiohttp import WSMsgType, web
 
     async def echo(request: web.Request) -> web.WebSocketResponse:
-        ws = web.WebSocketResponse(max_msg_size=MAX_SIZE, compress=False)
+        ws = web.WebSocketResponse(max_msg_size=MAX_SIZE, compress=options.compress)
         await ws.prepare(request)
         async for message in ws:
             if message.type is WSMsgType.BINARY:
@@ -117,29 +116,39 @@ async def serve_aiohttp() -> None:
                 await ws.send_str(message.data)
         return ws
 
+    await serve_with_aiohttp(echo, options)
+
+
+async def serve_with_aiohttp(handler: Callable[..., object], options: Options) -> None:
+    """Serve *handler* for every path."""
+    import asyncio
+
+    from aiohttp import web
+
     app = web.Application()
-    app.router.add_get("/{path:.*}", echo)
+    app.router.add_get("/{path:.*}", handler)  # type: ignore[arg-type]  # it is typed by who gives it
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, HOST, 0)
-    await site.start()
+    await web.TCPSite(runner, HOST, 0, ssl_context=tls(options)).start()
     announce(runner.addresses[0][1])
     await asyncio.Event().wait()
 
 
-async def serve_picows() -> None:
+async def serve_picows(options: Options) -> None:
     import picows
 
     class Echo(picows.WSListener):
         def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
             transport.send(frame.msg_type, frame.get_payload_as_bytes())
 
-    server = await picows.ws_create_server(lambda request: Echo(), HOST, 0)
+    server = await picows.ws_create_server(
+        lambda request: Echo(), HOST, 0, max_frame_size=MAX_SIZE, ssl=tls(options)
+    )
     announce(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
 
-async def serve_trio_websocket() -> None:
+async def serve_trio_websocket(options: Options) -> None:
     import trio
     from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
@@ -151,14 +160,16 @@ async def serve_trio_websocket() -> None:
         except ConnectionClosed:
             pass
 
-    start = partial(serve_websocket, echo, HOST, 0, ssl_context=None, max_message_size=MAX_SIZE)
+    start = partial(
+        serve_websocket, echo, HOST, 0, ssl_context=tls(options), max_message_size=MAX_SIZE
+    )
     async with trio.open_nursery() as nursery:
         server = await nursery.start(start)
         announce(server.port)
 
 
-async def serve_bytes() -> None:
-    """The floor: what comes is sent back, with nothing on top of AnyIO's streams."""
+async def serve_anyio_bytes(options: Options) -> None:
+    """AnyIO's streams."""
     import anyio
     from anyio.abc import SocketAttribute, SocketStream
 
@@ -175,60 +186,76 @@ async def serve_bytes() -> None:
     await listener.serve(echo)
 
 
-SERVERS = {
-    "anyio_ws/asyncio": Server("anyio_ws", "asyncio", "ws", serve_anyio_ws, ("anyio_ws",)),
-    "anyio_ws/uvloop": Server("anyio_ws", "uvloop", "ws", serve_anyio_ws, ("anyio_ws", "uvloop")),
-    "anyio_ws/trio": Server("anyio_ws", "trio", "ws", serve_anyio_ws, ("anyio_ws", "trio")),
-    "websockets/asyncio": Server(
-        "websockets", "asyncio", "ws", serve_websockets_asyncio, ("websockets.asyncio",)
+async def serve_protocol_bytes(options: Options) -> None:
+    """An `asyncio.Protocol`: callbacks, no await."""
+    import asyncio
+
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.write = cast("asyncio.Transport", transport).write
+
+        def data_received(self, data: bytes) -> None:
+            self.write(data)
+
+    server = await asyncio.get_running_loop().create_server(Echo, HOST, 0)
+    announce(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+async def serve_asyncio_stream_bytes(options: Options) -> None:
+    """asyncio's own streams."""
+    import asyncio
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(2**16):
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+
+    server = await asyncio.start_server(echo, HOST, 0)
+    announce(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+async def serve_trio_stream_bytes(options: Options) -> None:
+    """trio's own streams."""
+    import trio
+
+    async def echo(stream: trio.SocketStream) -> None:
+        try:
+            while data := await stream.receive_some(2**16):
+                await stream.send_all(data)
+        except trio.BrokenResourceError:
+            pass
+
+    listeners = await trio.open_tcp_listeners(0, host=HOST)
+    announce(listeners[0].socket.getsockname()[1])
+    await trio.serve_listeners(echo, listeners)
+
+
+SUBJECTS = [
+    *(Subject("anyio_ws", loop, serve_anyio_ws, ("anyio_ws",)) for loop in (*BOTH_ASYNCIO, "trio")),
+    *(
+        Subject("websockets", loop, serve_websockets_asyncio, ("websockets.asyncio",))
+        for loop in BOTH_ASYNCIO
     ),
-    "websockets/uvloop": Server(
-        "websockets", "uvloop", "ws", serve_websockets_asyncio, ("websockets.asyncio", "uvloop")
+    Subject("websockets", "trio", serve_websockets_trio, ("websockets.trio",)),
+    *(Subject("aiohttp", loop, serve_aiohttp, ("aiohttp",)) for loop in BOTH_ASYNCIO),
+    *(Subject("picows", loop, serve_picows, ("picows",)) for loop in BOTH_ASYNCIO),
+    Subject("trio-websocket", "trio", serve_trio_websocket, ("trio_websocket",)),
+    *(
+        Subject("bare-anyio", loop, serve_anyio_bytes, (), speaks_websocket=False)
+        for loop in (*BOTH_ASYNCIO, "trio")
     ),
-    "websockets/trio": Server(
-        "websockets", "trio", "ws", serve_websockets_trio, ("websockets.trio", "trio")
+    *(
+        Subject("bare-protocol", loop, serve_protocol_bytes, (), speaks_websocket=False)
+        for loop in BOTH_ASYNCIO
     ),
-    "aiohttp/asyncio": Server("aiohttp", "asyncio", "ws", serve_aiohttp, ("aiohttp",)),
-    "aiohttp/uvloop": Server("aiohttp", "uvloop", "ws", serve_aiohttp, ("aiohttp", "uvloop")),
-    "picows/asyncio": Server("picows", "asyncio", "ws", serve_picows, ("picows",)),
-    "picows/uvloop": Server("picows", "uvloop", "ws", serve_picows, ("picows", "uvloop")),
-    "trio-websocket/trio": Server(
-        "trio-websocket", "trio", "ws", serve_trio_websocket, ("trio_websocket",)
-    ),
-    "bare/anyio-asyncio": Server("bare", "asyncio", "raw", serve_bytes, ()),
-    "bare/anyio-uvloop": Server("bare", "uvloop", "raw", serve_bytes, ("uvloop",)),
-    "bare/anyio-trio": Server("bare", "trio", "raw", serve_bytes, ("trio",)),
-}
+    Subject("bare-streams", "asyncio", serve_asyncio_stream_bytes, (), speaks_websocket=False),
+    Subject("bare-streams", "trio", serve_trio_stream_bytes, (), speaks_websocket=False),
+]
 
 
-def run(server: Server) -> None:
-    """Run it on its loop. AnyIO only starts the loop; it costs nothing after that."""
-    import anyio
-
-    anyio.run(
-        server.main,
-        backend="trio" if server.loop == "trio" else "asyncio",
-        backend_options={"use_uvloop": True} if server.loop == "uvloop" else {},
-    )
-
-
-def end_with_stdin() -> None:
-    """End the process when stdin closes, so that no server outlives who started it."""
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    os._exit(0)  # nobody waits for goodbyes
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Serve an echo; the port is the first line.")
-    parser.add_argument("name", choices=SERVERS, metavar="NAME", help=", ".join(SERVERS))
-    parser.add_argument("--core", type=int, metavar="N", help="stay on this core")
-    arguments = parser.parse_args()
-    if arguments.core is not None:
-        os.sched_setaffinity(0, {arguments.core})
-    threading.Thread(target=end_with_stdin, daemon=True).start()
-    run(SERVERS[arguments.name])
-
-
-if __name__ == "__main__":
-    main()
+WEBSOCKET = [subject for subject in SUBJECTS if subject.speaks_websocket]

@@ -31,4 +31,6 @@ QUESTION = Question(
     subjects=servers.SUBJECTS,
     module="servers",
     measure=measure,
+    quick_loads=("ping-pong", "pipelined", "1MiB"),
+    quick_loops=servers.ALL_LOOPS,
 )

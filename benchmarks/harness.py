@@ -72,6 +72,8 @@ class Question:
     """More of them would say nothing more."""
     quick_loads: Sequence[str] | None = None
     """The names of the loads that a quick run has; None: all."""
+    quick_loops: Sequence[str] = ("asyncio", "trio", "-")
+    """Those of the subjects that a quick run has."""
 
     def candidates(self, before: Path | None = None) -> list[Candidate]:
         """Return all that can run here; say on stderr which can't, and why.
@@ -147,7 +149,7 @@ class Process:
         return self._errors.read().strip()[-2000:]
 
     def end(self) -> None:
-        """End it, and wait for that."""
+        """End it, at once, and wait for that; twice does nothing."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -210,7 +212,7 @@ class Bench:
     def __init__(self, directory: Path, core: int, seconds: float) -> None:
         self.core = core
         self.seconds = seconds
-        self._directory = directory
+        self.directory = directory
         self._peer = compile_peer(directory)
         self._files: dict[bytes, Path] = {}
         self._kept: dict[tuple[str, object], tuple[Any, contextlib.ExitStack]] = {}
@@ -262,7 +264,7 @@ class Bench:
 
     def _file(self, content: bytes) -> Path:
         if content not in self._files:
-            path = self._directory / f"wire{len(self._files)}"
+            path = self.directory / f"wire{len(self._files)}"
             path.write_bytes(content)
             self._files[content] = path
         return self._files[content]
@@ -278,14 +280,16 @@ def count(process: Process, peer: Peer) -> Sample:
 
     :raises BenchmarkError: either failed, or the process complained
     """
-    peer.read_line()  # "measuring"
-    before = process.cpu()
-    messages, seconds = map(float, peer.read_line().split())
-    cpu = process.cpu() - before
+    try:
+        peer.read_line()  # "measuring"
+        before = process.cpu()
+        messages, seconds = map(float, peer.read_line().split())
+        cpu = process.cpu() - before
+    except BenchmarkError as exc:
+        time.sleep(0.5)  # the process may say why only when its connections have ended
+        raise BenchmarkError(f"{exc}\n{process.complaint()}".rstrip()) from None
     if complaint := process.complaint():
         raise BenchmarkError(complaint)
-    if not messages:
-        raise BenchmarkError("not one message came")
     return {RATE.key: messages / seconds, CPU.key: cpu / messages * 1e6}
 
 

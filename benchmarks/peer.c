@@ -427,7 +427,7 @@ static void exchange(Connection *all, size_t count, long flying, int roves, int 
             total = 0;
             measured_from = time;
         }
-        if (measured_from && !ending && time - measured_from > seconds) {
+        if (total && measured_from && !ending && time - measured_from > seconds) {
             printf("%ld %.6f\n", total, time - measured_from);
             fflush(stdout);
             ending = 1;

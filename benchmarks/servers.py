@@ -7,7 +7,7 @@ Pings are off everywhere, and a message may have 16 MiB. A new server is a funct
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import trio
 
 BOTH_ASYNCIO = ("asyncio", "uvloop")
+ALL_LOOPS = (*BOTH_ASYNCIO, "trio")
 
 
 def tls(options: Options) -> ssl.SSLContext | None:
@@ -247,7 +248,7 @@ SUBJECTS = [
     Subject("trio-websocket", "trio", serve_trio_websocket, ("trio_websocket",)),
     *(
         Subject("bare-anyio", loop, serve_anyio_bytes, (), speaks_websocket=False)
-        for loop in (*BOTH_ASYNCIO, "trio")
+        for loop in ALL_LOOPS
     ),
     *(
         Subject("bare-protocol", loop, serve_protocol_bytes, (), speaks_websocket=False)

@@ -17,7 +17,10 @@ from pathlib import Path
 from harness import BenchmarkError, Question, Task, measure, possible
 from report import print_failures, print_tables
 
-QUESTIONS = ("echo", "client", "core", "fanout", "mux", "memory", "handshake", "tls", "compressed")
+QUESTIONS = (
+    *("echo", "client", "core", "fanout", "mux", "memory", "handshake"),
+    *("tls", "compressed", "growth"),
+)
 """Each a module with a ``QUESTION``."""
 PACKAGES = (
     *("anyio-ws", "anyio", "trio", "uvloop", "websockets", "aiohttp", "picows"),

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from goals import print_goals, rst
 from harness import BenchmarkError, Question, Task, measure, possible
+from plots import write_plots
 from report import print_failures, print_tables
 
 QUESTIONS = (
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(document, indent=1) + "\n")
     if arguments.docs is not None:
-        arguments.docs.mkdir(parents=True, exist_ok=True)
+        write_plots(all_results, arguments.docs)
         (arguments.docs / "goals.rst").write_text(rst(all_results))
     return 1 if any(results.failures for results in all_results) else 0
 
@@ -123,7 +124,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
     parser.add_argument(
-        "--docs", type=Path, metavar="DIR", help="write the table of goals there"
+        "--docs", type=Path, metavar="DIR", help="write the plots and the table of goals there"
     )
     arguments = parser.parse_args(argv)
     for name in arguments.questions:

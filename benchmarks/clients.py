@@ -152,11 +152,12 @@ async def connect_trio_websocket(options: Options) -> None:
 async def connect_httpx_ws(options: Options) -> None:
     import anyio
     import httpx
-    from httpx_ws import aconnect_ws
+    from httpx_ws import AsyncWebSocketSession, aconnect_ws
 
     data = wire.payload(options.size)
 
     async def client() -> None:
+        ws: AsyncWebSocketSession
         # A client of httpx for each: it has no more than 100 connections, and some locks.
         async with (
             httpx.AsyncClient() as http,

@@ -31,6 +31,5 @@ QUESTION = Question(
     subjects=servers.SUBJECTS,
     module="servers",
     measure=measure,
-    quick_loads=("ping-pong", "pipelined", "1MiB"),
     quick_loops=servers.ALL_LOOPS,
 )

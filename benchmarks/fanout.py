@@ -230,5 +230,5 @@ QUESTION = Question(
     subjects=SUBJECTS,
     module="fanout",
     measure=measure,
-    quick_loads=("100 members",),
+    quick_loads=("100 members", "1000 members"),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import servers
 import wire
-from harness import PLAIN, Bench, BenchmarkError, Candidate, Question
+from harness import PLAIN, Bench, Candidate, Question
 from results import Load, Metric, Sample
 
 BEFORE = 100
@@ -19,13 +19,8 @@ def measure(bench: Bench, load: Load, candidate: Candidate) -> Sample:
     with bench.subject(candidate, PLAIN) as process:
         port = int(process.read_line())
         with bench.peer(load, wire.echo(load.size), port) as peer:
-            peer.read_line()
-            before = process.cpu()
-            peer.go_on()
-            connections, seconds = map(float, peer.read_line().split())
-            cpu = process.cpu() - before
-            if complaint := process.complaint():
-                raise BenchmarkError(complaint)
+            peer.read_line()  # "ready"
+            connections, seconds, cpu = peer.count(process)
             process.end()
     return {"cpu": cpu / connections * 1e6, "rate": connections / seconds}
 

@@ -188,11 +188,24 @@ class Peer:
             raise BenchmarkError(complaint or f"the peer ended with {self._process.wait()}")
         return line
 
-    def go_on(self) -> None:
-        """Let it do what it waits with."""
+    def count(self, process: Process) -> tuple[float, float, float]:
+        """Let it count what it makes *process* do: how much, in which seconds, and in which of CPU time.
+
+        :raises BenchmarkError: either failed, or the process complained
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write(f"{process.pid}\n")
         self._process.stdin.flush()
+        try:
+            number, seconds, cpu = map(float, self.read_line().split())
+        except BenchmarkError as exc:
+            time.sleep(0.5)  # the process may say why only when its connections have ended
+            raise BenchmarkError(f"{exc}\n{process.complaint()}".rstrip()) from None
+        if complaint := process.complaint():
+            raise BenchmarkError(complaint)
+        if not cpu:
+            raise BenchmarkError("it did nothing while it was measured")
+        return number, seconds, cpu
 
     def end(self) -> None:
         """End its connections, and it."""
@@ -276,20 +289,8 @@ class Bench:
 
 
 def count(process: Process, peer: Peer) -> Sample:
-    """Wait for the peer's count: its `RATE`, and the process's `CPU` in the same time.
-
-    :raises BenchmarkError: either failed, or the process complained
-    """
-    try:
-        peer.read_line()  # "measuring"
-        before = process.cpu()
-        messages, seconds = map(float, peer.read_line().split())
-        cpu = process.cpu() - before
-    except BenchmarkError as exc:
-        time.sleep(0.5)  # the process may say why only when its connections have ended
-        raise BenchmarkError(f"{exc}\n{process.complaint()}".rstrip()) from None
-    if complaint := process.complaint():
-        raise BenchmarkError(complaint)
+    """The `RATE` and the `CPU` of the messages that the peer counts."""
+    messages, seconds, cpu = peer.count(process)
     return {RATE.key: messages / seconds, CPU.key: cpu / messages * 1e6}
 
 

@@ -21,10 +21,9 @@ def measure(bench: Bench, load: Load, candidate: Candidate) -> Sample:
     with bench.subject(candidate, PLAIN) as process:
         port = int(process.read_line())
         with bench.peer(load, wire.echo(load.size), port) as peer:
-            peer.read_line()
+            peer.read_line()  # "ready"
             before = process.memory()
-            peer.go_on()
-            peer.read_line()
+            peer.count(process)
             time.sleep(0.1)  # for handlers that begin only now
             memory = process.memory() - before
             process.end()  # at once, which ten thousand goodbyes aren't

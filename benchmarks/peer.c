@@ -10,8 +10,8 @@
  * echo keeps DEPTH messages on their way on each connection: it sends another one for each that came back.
  * rove keeps FLYING of them on their way on all connections together: for each that came back, it sends
  * one on the connection whose turn it is. sink sends nothing, and counts what comes. hold opens BEFORE
- * connections, and then CONNECTIONS more when a line comes on stdin, and keeps all until stdin ends.
- * answer is a server instead: it prints its port, and sends a message for each that comes.
+ * connections and prints "ready", and CONNECTIONS more after the line on stdin. answer is a server instead:
+ * it prints its port, and sends a message for each that comes.
  *
  * REQUEST is a file with the opening handshake; if it is empty, bare bytes are spoken instead of
  * WebSocket. MESSAGES is a file with what is sent, taken in turns: whole frames, one per message, as they
@@ -19,9 +19,10 @@
  * many as their sender likes. A message must be as long as the first that we send, unless the handshake
  * offers an extension.
  *
- * After a warm-up (a third of SECONDS, at most 0.3) it prints "measuring", and SECONDS later "COUNT
- * ELAPSED": the messages that came in between, and the seconds that took; for hold, the connections that
- * were opened. Whoever reads both lines can see what the other side did meanwhile.
+ * It waits for a line on stdin, with the number of the process that is measured. After a warm-up (a third
+ * of SECONDS, at most 0.3) it counts, and SECONDS later it prints "COUNT ELAPSED CPU": the messages that came
+ * in between, the seconds that took, and the seconds of CPU time that the process took meanwhile. For hold
+ * it is the connections that were opened.
  *
  * Anything unexpected ends it with a line on stderr and status 1: a refused connection or handshake, the
  * end of a connection, a Close frame, a message of a wrong length, silence. Nothing lasts for ever: not
@@ -65,6 +66,7 @@ typedef struct {
     unsigned in_head; /* bytes of the present frame's header that have come */
 } Connection;
 
+static pid_t measured;
 static int speaks_websocket;
 static const char *request;
 static size_t request_size;
@@ -92,6 +94,24 @@ static double now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+/* The seconds that the process which is measured has been running. */
+static double cpu_time(void)
+{
+    struct timespec t;
+    clockid_t clock;
+    if (clock_getcpuclockid(measured, &clock) || clock_gettime(clock, &t))
+        fail("what is measured has ended");
+    return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+static void read_process(void)
+{
+    char line[32];
+    if (!fgets(line, sizeof line, stdin))
+        exit(0); /* nobody wants anything any more */
+    measured = (pid_t)atol(line);
 }
 
 /* Parse as much of a frame's header as there is (RFC 6455, section 5.2). Return how long it is, or 0 if
@@ -298,6 +318,7 @@ static void accept_connections(Connection *all, size_t count)
         fail("listen: %s", strerror(errno));
     printf("%d\n", ntohs(address.sin_port));
     fflush(stdout);
+    read_process();
     set_patience(listener); /* for accept, too */
     for (size_t i = 0; i < count; i++) {
         all[i].fd = accept(listener, NULL, NULL);
@@ -398,6 +419,12 @@ static void send_messages(Connection *connection)
     }
 }
 
+static void report(long count, double elapsed, double cpu)
+{
+    printf("%ld %.6f %.6f\n", count, elapsed, cpu);
+    fflush(stdout);
+}
+
 /* Send and receive for SECONDS. *flying*: the messages that are on their way, or due, at any time. */
 static void exchange(Connection *all, size_t count, long flying, int roves, int answers, double seconds)
 {
@@ -412,6 +439,7 @@ static void exchange(Connection *all, size_t count, long flying, int roves, int 
     }
     double began = now(), warm_up = seconds < 0.9 ? seconds / 3 : 0.3, measured_from = 0, time;
     long total = 0;
+    double cpu = 0;
     int ending = 0;
     while (!ending || flying > 0) {
         struct epoll_event events[MAX_EVENTS];
@@ -422,14 +450,12 @@ static void exchange(Connection *all, size_t count, long flying, int roves, int 
             fail("silence for %d s, after %ld messages", PATIENCE, total);
         time = now();
         if (!measured_from && time - began > warm_up) {
-            puts("measuring");
-            fflush(stdout);
+            cpu = cpu_time();
             total = 0;
             measured_from = time;
         }
         if (total && measured_from && !ending && time - measured_from > seconds) {
-            printf("%ld %.6f\n", total, time - measured_from);
-            fflush(stdout);
+            report(total, time - measured_from, cpu_time() - cpu);
             ending = 1;
         }
         for (int i = 0; i < ready; i++) {
@@ -463,16 +489,13 @@ static void wait_for_end_of_stdin(void)
 
 static void hold(Connection *all, size_t before, size_t count, int port)
 {
-    char line[16];
     open_connections(all, before, port);
-    puts("measuring");
+    puts("ready");
     fflush(stdout);
-    if (!fgets(line, sizeof line, stdin))
-        return;
-    double began = now();
+    read_process();
+    double began = now(), cpu = cpu_time();
     open_connections(all + before, count, port);
-    printf("%zu %.6f\n", count, now() - began);
-    fflush(stdout);
+    report((long)count, now() - began, cpu_time() - cpu);
 }
 
 int main(int argc, char **argv)
@@ -496,12 +519,14 @@ int main(int argc, char **argv)
 
     Connection *all = calloc(connections + number + 1, sizeof *all);
     long flying = 0;
-    if (holds)
+    if (holds) {
         hold(all, number, connections, port);
-    else if (answers)
+    } else if (answers) {
         accept_connections(all, connections);
-    else
+    } else {
+        read_process();
         open_connections(all, connections, port);
+    }
     for (size_t i = 0; i < connections && !holds; i++) {
         all[i].due = echoes ? number : roves ? number / connections + (i < number % connections) : 0;
         flying += (long)all[i].due;

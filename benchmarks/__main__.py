@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from goals import print_goals, rst
-from harness import BenchmarkError, Question, Task, measure, possible
+from harness import Question, Task, measure, possible
 from plots import write_plots
+from processes import BenchmarkError
 from report import print_failures, print_tables
 
 QUESTIONS = (

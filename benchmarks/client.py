@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import clients
 import wire
-from harness import Bench, Candidate, Question, count
+from harness import Bench, Candidate, Question
+from processes import count
 from results import CPU, RATE, Load, Sample
 from subject import Options
 

@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import wire
-from harness import Bench, BenchmarkError, Candidate, Question
+from harness import Bench, Candidate, Question
+from processes import BenchmarkError
 from results import Load, Metric, Sample
 from subject import Subject
 

@@ -14,7 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import wire
-from harness import Bench, Candidate, Question, count
+from harness import Bench, Candidate, Question
+from processes import count
 from results import Load, Metric, Sample
 from servers import ALL_LOOPS, BOTH_ASYNCIO, serve_with_aiohttp
 from subject import HOST, Options, Subject, announce

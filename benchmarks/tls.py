@@ -14,7 +14,8 @@ from pathlib import Path
 
 import servers
 import wire
-from harness import Bench, BenchmarkError, Candidate, Process, Question
+from harness import Bench, Candidate, Question
+from processes import BenchmarkError, Process
 from results import CPU, RATE, Load, Sample
 from subject import HOST, Options
 

@@ -81,7 +81,11 @@ def plan(question: Question, arguments: argparse.Namespace) -> Task | None:
             if any(fnmatch.fnmatch(load.name, word) for word in load_words)
         ]
     if words:
-        candidates = [one for one in candidates if any(word in one.named.name for word in words)]
+        candidates = [
+            one
+            for one in candidates
+            if any(word in one.named.name or word in one.subject.name for word in words)
+        ]
     loads = possible(loads)
     if not loads or not candidates:
         return None

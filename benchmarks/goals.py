@@ -17,6 +17,10 @@ from results import Results, Spread
 ENOUGH_ROUNDS = 7
 
 
+SLOPES = {"slope": "slope against", "tail": "slope of the last three against"}
+"""What `Results.slope` says of all loads, and of the three largest, where no fixed cost hides another."""
+
+
 class Goal(NamedTuple):
     """What is to be measured of a candidate, and where that is to be."""
 
@@ -28,7 +32,7 @@ class Goal(NamedTuple):
     theirs: str = ""
     """The library that the ratio is to, on the same loop; the bound is the least then."""
     metric: str = ""
-    """Without a ratio: what is at most as large as the bound; ``slope`` is what `Results.slope` says."""
+    """Without a ratio: what is at most as large as the bound; or one of `SLOPES`."""
 
     def asks(self) -> str:
         """The goal in a few words."""
@@ -42,7 +46,7 @@ class Goal(NamedTuple):
         loops = [one.loop for one in results.candidates if one.library == self.theirs]
         return (
             self.question == results.question
-            and self.load in (loads if self.metric != "slope" else dict(results.axes()))
+            and self.load in (dict(results.axes()) if self.metric in SLOPES else loads)
             and any(
                 one.name == self.ours and (not self.theirs or one.loop in loops)
                 for one in results.candidates
@@ -52,8 +56,9 @@ class Goal(NamedTuple):
     def measured(self, results: Results) -> Spread | None:
         """What there is to judge it by, if it was asked; None if that failed."""
         (ours,) = (one for one in results.candidates if one.name == self.ours)
-        if self.metric == "slope":
-            return results.slope(dict(results.axes())[self.load], ours)
+        if self.metric in SLOPES:
+            loads = dict(results.axes())[self.load]
+            return results.slope(loads if self.metric == "slope" else loads[-3:], ours)
         (load,) = (load for load in results.loads if load.name == self.load)
         if self.theirs:
             return results.ratio(load, ours, self.theirs)
@@ -126,7 +131,7 @@ GOALS = (
     *_limits("mux", "connections", "slope", ALL, 0.1),  # "flat"
     *_ratios("tls", "TLS ping-pong", ALL, "websockets", 1),
     *_ratios("tls", "TLS 64KiB", ALL, "websockets", 1),
-    *_limits("growth", "size", "slope", ALL, 1.1),
+    *_limits("growth", "size", "tail", ALL, 1.1),
     *_limits("growth", "connections", "slope", ALL, 1.1),
     *_limits("fanout", "connections", "slope", ALL, 1.1),
 )
@@ -142,7 +147,7 @@ def rows(all_results: Sequence[Results]) -> list[tuple[str, str, str, str]]:
     ):
         measured = goal.measured(results)
         met = "no" if measured is None else "yes" if goal.is_met_by(measured) else "no"
-        load = f"slope against {goal.load}" if goal.metric == "slope" else goal.load
+        load = f"{SLOPES[goal.metric]} {goal.load}" if goal.metric in SLOPES else goal.load
         units = {metric.key: metric.title for metric in results.metrics}
         asks = f"{goal.asks()} {units.get(goal.metric, '')}".rstrip()
         said = (
@@ -159,9 +164,9 @@ def note(all_results: Sequence[Results]) -> str:
     text = (
         "Medians (and quartiles). Met: by the lower quartile, or the upper one of what has a limit."
     )
-    few = [one.question for one in all_results if 0 < one.rounds() < ENOUGH_ROUNDS]
+    few = [f"{one.question} {one.rounds()}" for one in all_results if one.rounds() < ENOUGH_ROUNDS]
     if few:
-        text += f" Less than {ENOUGH_ROUNDS} rounds, so without much meaning: {', '.join(few)}."
+        text += f" Fewer than {ENOUGH_ROUNDS} rounds: {', '.join(few)}."
     return text
 
 

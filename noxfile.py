@@ -165,6 +165,6 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure speed: nox -s bench -- --quick, or -- echo core; see benchmarks/README.md, also for promises.py."""
+    """Measure speed: nox -s bench -- --quick, or -- echo core; benchmarks/README.md says more."""
     session.install("-e", ".[bench]")
     session.run("python", "benchmarks", *session.posargs)

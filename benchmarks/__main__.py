@@ -19,6 +19,7 @@ from harness import Question, Task, measure, possible
 from plots import write_plots
 from processes import BenchmarkError
 from report import print_failures, print_tables
+from results import Results
 
 QUESTIONS = (
     *("echo", "client", "core", "fanout", "mux", "memory", "handshake"),
@@ -42,26 +43,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not tasks:
         print(f"nothing is called {' or '.join(arguments.only)}", file=sys.stderr)
         return 2
-    all_results = []
+    all_results: list[Results] = []
     try:
         for results in measure(tasks, arguments.seconds):
             all_results.append(results)
             print_tables(results)
+            write(all_results, arguments)  # it may take long until the next is known
     except BenchmarkError as exc:
         print(exc, file=sys.stderr)
         return 1
     print_goals(all_results)
     print_failures(all_results)
-    document = {
-        "environment": environment(),
-        "questions": [results.to_json() for results in all_results],
-    }
+    return 1 if any(results.failures for results in all_results) else 0
+
+
+def write(all_results: Sequence[Results], arguments: argparse.Namespace) -> None:
+    """Write the files that were asked for."""
     if arguments.json is not None:
+        document = {
+            "environment": environment(),
+            "questions": [results.to_json() for results in all_results],
+        }
         arguments.json.write_text(json.dumps(document, indent=1) + "\n")
     if arguments.docs is not None:
         write_plots(all_results, arguments.docs)
         (arguments.docs / "goals.rst").write_text(rst(all_results))
-    return 1 if any(results.failures for results in all_results) else 0
 
 
 def plan(question: Question, arguments: argparse.Namespace) -> Task | None:

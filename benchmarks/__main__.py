@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import fnmatch
 import importlib
 import importlib.metadata
@@ -67,7 +68,7 @@ def write(all_results: Sequence[Results], arguments: argparse.Namespace) -> None
         arguments.json.write_text(json.dumps(document, indent=1) + "\n")
     if arguments.docs is not None:
         write_plots(all_results, arguments.docs)
-        (arguments.docs / "goals.rst").write_text(rst(all_results))
+        (arguments.docs / "goals.rst").write_text(rst(all_results, environment()))
 
 
 def plan(question: Question, arguments: argparse.Namespace) -> Task | None:
@@ -107,6 +108,7 @@ def environment() -> Mapping[str, object]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = None
     return {
+        "date": datetime.date.today().isoformat(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -182,9 +182,18 @@ def print_goals(all_results: Sequence[Results]) -> None:
         print("".join(cells).rstrip())
 
 
-def rst(all_results: Sequence[Results]) -> str:
-    """The same as a table for the documentation."""
-    lines = [".. Written by benchmarks/goals.py.", "", note(all_results), ""]
+def rst(all_results: Sequence[Results], environment: Mapping[str, Any]) -> str:
+    """The same as a table for the documentation, with what it depends on."""
+    versions = ", ".join(f"{name} {one}" for name, one in environment["versions"].items() if one)
+    lines = [
+        ".. Written by benchmarks/goals.py; not by hand.",
+        "",
+        f"Measured on {environment['date']}: {environment['python']}, {environment['system']}, "
+        f"{environment['cores']} cores; {versions}.",
+        "",
+        note(all_results),
+        "",
+    ]
     lines += [".. list-table::", "   :header-rows: 1", "   :widths: 45 28 22 5", ""]
     for row in (HEADS, *rows(all_results)):
         for number, cell in enumerate(row):
@@ -192,10 +201,11 @@ def rst(all_results: Sequence[Results]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read(file: Path) -> list[Results]:
-    """The results that a run wrote with ``--json``."""
+def read(file: Path) -> tuple[list[Results], Mapping[str, Any]]:
+    """The results that a run wrote with ``--json``, and what they depend on."""
     document: dict[str, Any] = json.loads(file.read_text())
-    return [Results.from_json(question) for question in document["questions"]]
+    results = [Results.from_json(question) for question in document["questions"]]
+    return results, document["environment"]
 
 
 def main() -> None:
@@ -203,10 +213,10 @@ def main() -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="what --json wrote")
     parser.add_argument("--rst", type=Path, metavar="FILE", help="write the table there, too")
     arguments = parser.parse_args()
-    all_results = read(arguments.file)
+    all_results, environment = read(arguments.file)
     print_goals(all_results)
     if arguments.rst is not None:
-        arguments.rst.write_text(rst(all_results))
+        arguments.rst.write_text(rst(all_results, environment))
 
 
 if __name__ == "__main__":

@@ -233,7 +233,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="what --json wrote")
     parser.add_argument("directory", type=Path, metavar="DIRECTORY")
     arguments = parser.parse_args()
-    write_plots(read(arguments.file), arguments.directory)
+    write_plots(read(arguments.file)[0], arguments.directory)
 
 
 if __name__ == "__main__":

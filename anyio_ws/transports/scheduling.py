@@ -8,6 +8,7 @@ kind of cancellation: who is woken is handed nothing, and looks again.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from time import perf_counter
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
@@ -62,7 +63,7 @@ class Pace(Protocol):
         """Count a call; does it have to `rest`?"""
         ...
 
-    async def rest(self) -> None:
+    def rest(self) -> Awaitable[None]:
         """Yield to the scheduler, or only raise the cancellation, if there is one."""
         ...
 

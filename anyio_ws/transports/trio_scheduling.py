@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from time import perf_counter
 from typing import Final
 
@@ -49,12 +50,14 @@ class TrioPace:
         self._calls += 1
         return True
 
-    async def rest(self) -> None:
+    def rest(self) -> Awaitable[None]:
         if self._calls < CALLS and perf_counter() - self._since <= SECONDS:
-            await trio.lowlevel.checkpoint_if_cancelled()
-        else:
-            await trio.lowlevel.checkpoint()
-            self.rested()
+            return trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC105  # by the caller
+        return self._rest()
+
+    async def _rest(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.rested()
 
     def rested(self) -> None:
         self._calls = 0

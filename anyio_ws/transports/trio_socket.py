@@ -39,6 +39,7 @@ class TrioSocketTransport:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._attributes = SocketAttributes(sock)
+        self.clock = trio.lowlevel.current_clock().current_time
         self._sink: Sink | None = None
         self._resumed: trio.Event | None = None  # while reading is paused
         self._alarm = math.inf
@@ -101,10 +102,22 @@ class TrioSocketTransport:
     def write(self, data: bytes) -> None:
         if not data or self._eof_wanted or self._over or self._failure is not None:
             return
-        self._output.append(memoryview(data))
-        self._unsent += len(data)
-        if len(self._output) == 1 and not self._send():
-            self._wake_flusher()
+        sent = 0
+        if not self._output:
+            try:
+                sent = self._socket.send(data)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as exc:
+                self._failure = exc
+                self._wake_flusher()
+                return
+            self._sent_total += sent
+            if sent == len(data):
+                return
+        self._output.append(memoryview(data)[sent:])
+        self._unsent += len(data) - sent
+        self._wake_flusher()
 
     def call_writable(self) -> None:
         if self._nursery is None:
@@ -115,9 +128,6 @@ class TrioSocketTransport:
         self._eof_wanted = True
         if not self._output:
             self._shut_down()
-
-    def clock(self) -> float:
-        return trio.current_time()
 
     def set_alarm(self, when: float | None) -> None:
         self._alarm = math.inf if when is None else when

@@ -111,7 +111,7 @@ def environment() -> Mapping[str, object]:
         "date": datetime.date.today().isoformat(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": os.cpu_count(),
         "versions": versions,
     }
 

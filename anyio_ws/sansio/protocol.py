@@ -650,13 +650,17 @@ def _as_bytes(data: object) -> bytes:
 
 
 def _as_view(data: object) -> memoryview:
-    """The bytes of *data*, whatever they are to those who gave it."""
+    """The bytes of *data*, without a copy if it is a view of bytes.
+
+    A bytearray is copied: a view of our own, kept by the traceback of a violation, would forbid to resize it.
+    """
     if not isinstance(data, bytearray | memoryview):
         raise TypeError(f"bytes, bytearray or memoryview expected, not {type(data).__name__}")
-    view = memoryview(cast("bytearray | memoryview[int]", data))
-    if view.format == "B" and view.ndim == 1 and view.contiguous:
-        return view
-    return memoryview(bytes(view))
+    if isinstance(data, memoryview):
+        view = cast("memoryview[int]", data)
+        if view.format == "B" and view.ndim == 1 and view.contiguous:
+            return view
+    return memoryview(bytes(cast("bytearray | memoryview[int]", data)))
 
 
 def _shortened(reason: str) -> str:

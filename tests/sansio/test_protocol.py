@@ -201,6 +201,21 @@ def test_a_payload_may_be_anything_like_bytes(
 
 
 @both_sides
+@pytest.mark.parametrize("make", [bytearray, memoryview])
+def test_what_was_received_belongs_to_the_caller_again_also_after_a_violation(
+    side: Side, make: Callable[[bytearray], bytearray | memoryview]
+) -> None:
+    protocol = connection(side)
+    buffer = bytearray(to(side, text("x"), Raw(3)))
+    data = make(buffer)
+    protocol.receive_data(data)
+    if isinstance(data, memoryview):
+        data.release()
+    buffer.clear()  # which a view that is left would forbid
+    assert protocol.state is State.CLOSING
+
+
+@both_sides
 @pytest.mark.parametrize("data", ["text", None, 5, [1, 2]])
 def test_a_payload_of_another_type_is_a_type_error_and_changes_nothing(
     side: Side, data: object

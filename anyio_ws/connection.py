@@ -139,7 +139,9 @@ class Connection:
         self._leaving: list[Ping] = []  # pings in the outbox
         self._unawaited: bytes | None = None
         self._paused = False
-        self._written_at = LONG_AGO  # when the first message of this pass was
+        self._written_at = (
+            LONG_AGO  # when a message was last given to the transport, since it was our turn
+        )
         self._will_pump = False  # when the pass ends
         self._held = 0  # bytes that are still with the protocol, to leave together
         self._held_frames = 0
@@ -183,7 +185,6 @@ class Connection:
     def writable(self) -> None:
         self._will_pump = False
         self.flush_protocol()
-        self._output_moved()
         self.progress.set()
         self.turnstile.wake()
 

@@ -312,9 +312,10 @@ class Connection:
     @property
     def readable(self) -> bool:
         """Whether there is a finished message, or won't be another one."""
+        if self.inbox.count:
+            return True
         protocol = self.protocol
-        over = protocol.input_over and not protocol.input_pending
-        return bool(self.inbox.count or over or protocol.failure_held)
+        return protocol.failure_held or (protocol.input_over and not protocol.input_pending)
 
     @property
     def input_over(self) -> bool:
@@ -328,6 +329,13 @@ class Connection:
     ) -> None:
         """Frame *data* and take it over for sending, all or nothing."""
         protocol, transport = self.protocol, self.transport
+        if len(data) > JOINED and fin and not (self.has_output or transport.unsent):
+            header = protocol.send_header(opcode, len(data))
+            if header is not None:
+                self._written_at = perf_counter()
+                transport.write(header, data)
+                self._output_moved()
+                return
         size = protocol.send_data(opcode, data, fin, compress=compress)
         # It leaves at once, unless it follows another: those leave together when the scheduling pass ends, or
         # when they are many, or when the application takes its time before the next one.
@@ -341,7 +349,7 @@ class Connection:
                     transport.call_writable()
                 return
         self._written_at = now
-        if self.has_output or transport.unsent:
+        if self._held_frames or self.outbox.count or transport.unsent:
             self.flush_protocol()
             return
         for frame in protocol.data_to_send():  # as flush_protocol does
@@ -386,7 +394,7 @@ class Connection:
     @property
     def has_output(self) -> bool:
         """Whether there is something that the transport wasn't given."""
-        return bool(self._held_frames or self.outbox)
+        return bool(self._held_frames or self.outbox.count)
 
     def _queue_output(self) -> None:
         writes = self.protocol.data_to_send()
@@ -399,7 +407,7 @@ class Connection:
     def pump(self) -> None:
         """Give the transport what it can take."""
         transport = self.transport
-        while self.outbox and not transport.unsent:
+        while self.outbox.count and not transport.unsent:
             data, is_ping = self.outbox.next()
             if data == SEND_EOF:
                 transport.write_eof()

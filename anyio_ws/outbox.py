@@ -26,18 +26,17 @@ _PONG: Final = 0xA
 class Outbox:
     """Serialized frames in the order in which they are to leave."""
 
-    __slots__ = ("_lane", "_pings", "_pongs", "size")
+    __slots__ = ("_lane", "_pings", "_pongs", "count", "size")
 
     def __init__(self) -> None:
         # An empty deque takes as much memory as all the rest; few connections have anything to hold.
         self._lane: deque[bytes | bytearray] | None = None
         self._pings: list[bytes] = []
         self._pongs: list[bytes] = []
+        self.count = 0
+        """How often `next` has something."""
         self.size = 0
         """Bytes in both lanes."""
-
-    def __bool__(self) -> bool:
-        return bool(self._lane or self._pings or self._pongs)
 
     @property
     def has_ping(self) -> bool:
@@ -51,6 +50,7 @@ class Outbox:
         if opcode == _PONG:
             if len(self._pongs) == MAX_PONGS:
                 self.size -= len(self._pongs.pop())
+                self.count -= 1
             self._pongs.append(data)
         elif opcode == _PING:
             self._pings.append(data)
@@ -61,8 +61,10 @@ class Outbox:
             if isinstance(last, bytes):
                 last = self._lane[-1] = bytearray(last)
             last += data
+            return
         else:
             self._lane.append(data)
+        self.count += 1
 
     def next(self) -> tuple[bytes, bool]:
         """Remove what is to leave next, one frame or several; whether it is a Ping comes with it."""
@@ -77,6 +79,7 @@ class Outbox:
             if not self._lane:
                 self._lane = None
         self.size -= len(data)
+        self.count -= 1
         return data, ping
 
     def clear(self) -> None:
@@ -84,4 +87,4 @@ class Outbox:
         self._lane = None
         self._pings.clear()
         self._pongs.clear()
-        self.size = 0
+        self.count = self.size = 0

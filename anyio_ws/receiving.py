@@ -31,7 +31,7 @@ async def wait_for_message(connection: Connection) -> None:
     :raises ConnectionClosed: there won't be one
     """
     inbox = connection.inbox
-    if not (inbox.count or connection.readable):
+    if not connection.readable:
         await wait_for_input(connection)
     elif connection.pace.due():
         await connection.pace.rest()

@@ -10,6 +10,7 @@ import struct
 import sys
 from typing import Final
 
+# What the compiled one has, too.
 __all__ = ["Payload", "apply_mask", "decode_messages", "encode_frame"]
 
 _pack_16: Final = struct.Struct("!BBH").pack
@@ -35,6 +36,20 @@ def apply_mask(data: bytes | bytearray | memoryview, key: bytes, offset: int = 0
     )
 
 
+def encode_header(first: int, size: int, mask: int = 0) -> bytes:
+    """Write a frame's header, up to the masking key.
+
+    :param first: its first byte
+    :param size: bytes of the payload
+    :param mask: the bit of the second byte that says that it is masked, if it is
+    """
+    if size < 126:
+        return bytes((first, mask | size))
+    if size < 0x1_0000:
+        return _pack_16(first, mask | 126, size)
+    return _pack_64(first, mask | 127, size)
+
+
 def encode_frame(first: int, data: bytes, key: bytes | None, /) -> bytes:
     """Write a frame (RFC 6455, section 5.2).
 
@@ -42,14 +57,7 @@ def encode_frame(first: int, data: bytes, key: bytes | None, /) -> bytes:
     :param key: for the payload to be masked with; None: it isn't masked
     :raises ValueError: the key doesn't have four bytes
     """
-    size = len(data)
-    second = 0 if key is None else 0x80
-    if size < 126:
-        header = bytes((first, second | size))
-    elif size < 0x1_0000:
-        header = _pack_16(first, second | 126, size)
-    else:
-        header = _pack_64(first, second | 127, size)
+    header = encode_header(first, len(data), 0 if key is None else 0x80)
     if key is None:
         return header + data
     return header + key + apply_mask(data, key)

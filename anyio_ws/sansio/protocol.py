@@ -31,6 +31,7 @@ from ..exceptions import (
     ProtocolError,
     ProtocolViolation,
 )
+from ._pure_codec import encode_header
 from .codec import encode_frame
 from .extensions.base import Extension
 from .frames import (
@@ -386,6 +387,20 @@ class Protocol:
         elif opcode is not _CONT:
             self._sending = opcode
         return len(self._writes[-1])
+
+    def send_header(self, opcode: Opcode, size: int) -> bytes | None:
+        """Send a whole message without copying its payload behind the header, for who writes both at once.
+
+        :return: what is to be written, with the payload, of *size* bytes, behind it: neither is in
+            `data_to_send`. None if that has to be masked, or an extension may change it: nothing was done
+        :raises ProtocolError: the connection isn't open
+        """
+        if self._extensions or self._debug or self.side is _CLIENT:
+            return None
+        if self._sending is not None or opcode is _CONT:
+            return None
+        self._require_open()
+        return encode_header(0x80 | opcode, size)
 
     def send_close(
         self, code: int | None = None, reason: str = "", *, cut_short: bool = False

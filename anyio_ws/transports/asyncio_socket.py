@@ -4,10 +4,6 @@ The event loop reads and calls us. Writing goes to the socket directly as long a
 every loop alike, so that what the kernel takes has left when `write` returns; only the rest is the
 event loop's to send. Its buffer limits are zero: it tells when that rest has left.
 
-It reads into one buffer, the same for all connections of a loop. Left to itself asyncio allocates 256 KiB
-for every read and gives nearly all of it back: a mapping made, touched and undone, which takes longer than
-the rest of receiving a message.
-
 When the loop fails at sending that rest, it closes the socket, with whatever is still unread. Hence a
 duplicate of it, from which the rest of the input is read as fast as the sink wants it.
 """
@@ -16,26 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Final, cast
-from weakref import WeakKeyDictionary
+from typing import cast
 
 from .base import Sink, TypedAttributes
-from .sockets import CHUNK, SocketAttributes
+from .sockets import CHUNK, SocketAttributes, read_buffer, unsent_parts
 
 __all__ = ["AsyncioSocketTransport", "over_asyncio"]
-
-
-BUFFER: Final = 2**18
-"""Bytes that are read at once: what asyncio reads, too."""
-
-_buffers: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview]] = WeakKeyDictionary()
-
-
-def _buffer_of(loop: asyncio.AbstractEventLoop) -> memoryview:
-    buffer = _buffers.get(loop)
-    if buffer is None:
-        buffer = _buffers[loop] = memoryview(bytearray(BUFFER))
-    return buffer
 
 
 async def over_asyncio(sock: socket.socket) -> AsyncioSocketTransport:
@@ -61,7 +43,7 @@ class AsyncioSocketTransport(asyncio.BufferedProtocol):
         self._socket = sock
         self._loop = loop
         self.clock = loop.time
-        self._buffer = _buffer_of(loop)
+        self._buffer = read_buffer()
         self._attributes = SocketAttributes(sock)
         self._transport: asyncio.Transport | None = None
         self._sink: Sink | None = None
@@ -115,26 +97,26 @@ class AsyncioSocketTransport(asyncio.BufferedProtocol):
             self._paused = False
             self._read_on()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, more: bytes = b"") -> None:
         if not data or self._eof_wanted or self._over or self._failure is not None:
             return
-        rest: bytes | memoryview = data
+        sent, size = 0, len(data) + len(more)
         if not self._waiting:
             try:
-                sent = self._socket.send(data)
+                sent = self._socket.sendmsg((data, more)) if more else self._socket.send(data)
             except (BlockingIOError, InterruptedError):
-                sent = 0
+                pass
             except OSError as exc:
                 self._output_failed(exc)
                 return
-            if sent == len(data):
+            if sent == size:
                 self._written += sent
                 return
-            rest = memoryview(data)[sent:]
         assert self._transport is not None
         self._waiting = True
-        self._written += len(data)
-        self._transport.write(rest)
+        self._written += size
+        for rest in unsent_parts(data, more, sent):
+            self._transport.write(rest)
         if not self._blocked:
             self._loop.call_soon(self._look)
 

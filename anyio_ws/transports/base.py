@@ -143,8 +143,8 @@ class Transport(Protocol):
         """Go on reading; does nothing when it isn't paused."""
         ...
 
-    def write(self, data: bytes) -> None:
-        """Take *data*, all of it. Keep `unsent` small: as long as it isn't, wait for `Sink.writable`.
+    def write(self, data: bytes, more: bytes = b"") -> None:
+        """Take *data* and what follows it, all of it. Keep `unsent` small: else wait for `Sink.writable`.
 
         What the kernel takes at once has left when this returns.
         """

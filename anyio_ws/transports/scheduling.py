@@ -40,8 +40,8 @@ loop nobody but the task itself can do that."""
 class Signal(Protocol):
     """Wakes all the tasks that wait; who comes later waits for the next time."""
 
-    async def wait(self) -> None:
-        """Wait until `set` is called. Cancelling only ends the waiting."""
+    def wait(self) -> Awaitable[None]:
+        """Wait until `set` is called; to be awaited at once. Cancelling only ends the waiting."""
         ...
 
     def set(self) -> None:
@@ -80,18 +80,19 @@ class AsyncioSignal:
     def __init__(self) -> None:
         self._waiters: list[asyncio.Future[None]] = []  # one for each: a task cancels its own
 
-    async def wait(self) -> None:
+    def wait(self) -> asyncio.Future[None]:
         waiter = asyncio.get_running_loop().create_future()
+        if self._waiters:  # that of a task which was cancelled is still here
+            self._waiters = [one for one in self._waiters if not one.done()]
         self._waiters.append(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.remove(waiter)
+        return waiter
 
     def set(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
 
 class AsyncioPace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
@@ -17,11 +18,33 @@ __all__ = [
     "check_port",
     "peer_address",
     "prepare",
+    "read_buffer",
     "socket_address",
+    "unsent_parts",
 ]
 
 CHUNK: Final = 2**16
-"""Bytes asked for in one read; a stream is given as many in one write."""
+"""Bytes asked for in one read of a stream; it is given as many in one write."""
+
+BUFFER: Final = 2**18
+"""Bytes asked for in one read of a socket: what asyncio reads, too."""
+
+
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(BUFFER))
+
+
+_of_thread: Final = _OfThread()
+
+
+def read_buffer() -> memoryview:
+    """What this thread's connections are read into, chunk by chunk: a sink is done with one when it returns.
+
+    To allocate a quarter of a megabyte for every read, and to give nearly all of it back, would take longer
+    than the rest of receiving a message: a mapping made, touched and undone.
+    """
+    return _of_thread.buffer
 
 
 def prepare(sock: socket.socket) -> socket.socket:
@@ -31,6 +54,16 @@ def prepare(sock: socket.socket) -> socket.socket:
         # A message that was sent is to leave, and not to wait for an acknowledgement of the one before.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
+
+
+def unsent_parts(data: bytes, more: bytes, sent: int) -> list[memoryview]:
+    """What is left of *data* and then *more*, after the kernel has taken *sent* bytes."""
+    parts: list[memoryview] = []
+    for part in (data, more):
+        if sent < len(part):
+            parts.append(memoryview(part)[sent:])
+        sent = max(0, sent - len(part))
+    return parts
 
 
 class SocketAttributes(TypedAttributes):

@@ -122,10 +122,10 @@ class StreamTransport:
             if self._output_lost:
                 self._linger()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, more: bytes = b"") -> None:
         if data and not (self._eof_wanted or self._output_lost or self._over):
-            self._output.append(data)
-            self._unsent += len(data)
+            self._output += (data, more) if more else (data,)
+            self._unsent += len(data) + len(more)
             self._output_added.set()
 
     def call_writable(self) -> None:

@@ -16,11 +16,12 @@ sent goes below.
 from __future__ import annotations
 
 import ssl
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from anyio.streams.tls import TLSAttribute
 
 from .base import Reader, Sink, Transport, TypedAttributes, text_of
+from .sockets import read_buffer
 
 __all__ = ["TLSEngine", "TLSHandshakeError", "TLSTransport", "secured"]
 
@@ -73,6 +74,8 @@ class TLSTransport:
         self._paused = False
         self._decrypting = False
         self._answers = 0  # bytes, since all had left
+        self._buffer = read_buffer()  # what is below has had its use of it: the chunk is in the BIO
+        self._input_end: ssl.SSLError | None = None
         self._eof_received = False
         self._eof_wanted = False
         self._closing = False  # close_notify was written
@@ -137,13 +140,13 @@ class TLSTransport:
         if not self._paused:
             self._below.resume_reading()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, more: bytes = b"") -> None:
         if not data or self._eof_wanted or self._ended:
             return
         if self._secured:
-            self._encrypt(data)
+            self._encrypt(data + more)
         else:
-            self._plaintext += data
+            self._plaintext += data + more
         if self._all_unsent:
             self._waiting = True
 
@@ -282,23 +285,36 @@ class TLSTransport:
             return
         self._decrypting = True
         while not (self._paused or self._eof_received or self._closing or self._ended):
-            try:
-                chunk = self._object.read(RECORD)
-            except ssl.SSLWantReadError:
-                break
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                chunk = b""
-            except ssl.SSLError as exc:
-                self._fail(exc)
-                break
+            chunk = self._read_records()
             if chunk:
                 self._sink.data_received(chunk)
-            else:
+                if self._input_end is None and len(chunk) < len(self._buffer):
+                    break  # that was all, for now
+            elif self._input_end is None:
+                break
+            elif isinstance(self._input_end, ssl.SSLZeroReturnError | ssl.SSLEOFError):
                 self._eof_received = True
                 self._sink.eof_received()
+            else:
+                self._fail(self._input_end)
         self._decrypting = False
         if self._outgoing.pending and not self._ended:
             self._answer()
+
+    def _read_records(self) -> memoryview:
+        """Decrypt what has arrived, records together, up to a buffer full; the end is noted."""
+        buffer, size = self._buffer, 0
+        try:
+            while self._input_end is None and size < len(buffer):
+                got = cast("int", self._object.read(len(buffer) - size, buffer[size:]))
+                size += got
+                if not got:
+                    self._input_end = ssl.SSLZeroReturnError()
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as exc:
+            self._input_end = exc  # for after what came before it
+        return buffer[:size]
 
     def _answer(self) -> None:
         """Send what TLS itself has to say to what was read: that it follows a key update, say."""

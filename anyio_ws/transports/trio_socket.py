@@ -23,7 +23,7 @@ from typing import Final
 import trio
 
 from .base import Reader, Sink, TypedAttributes
-from .sockets import CHUNK, SocketAttributes
+from .sockets import SocketAttributes, read_buffer, unsent_parts
 
 __all__ = ["TrioSocketTransport"]
 
@@ -38,6 +38,7 @@ class TrioSocketTransport:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._buffer = read_buffer()
         self._attributes = SocketAttributes(sock)
         self.clock = trio.lowlevel.current_clock().current_time
         self._sink: Sink | None = None
@@ -99,13 +100,13 @@ class TrioSocketTransport:
             resumed, self._resumed = self._resumed, None
             resumed.set()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, more: bytes = b"") -> None:
         if not data or self._eof_wanted or self._over or self._failure is not None:
             return
-        sent = 0
+        sent, size = 0, len(data) + len(more)
         if not self._output:
             try:
-                sent = self._socket.send(data)
+                sent = self._socket.sendmsg((data, more)) if more else self._socket.send(data)
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError as exc:
@@ -113,10 +114,10 @@ class TrioSocketTransport:
                 self._wake_flusher()
                 return
             self._sent_total += sent
-            if sent == len(data):
+            if sent == size:
                 return
-        self._output.append(memoryview(data)[sent:])
-        self._unsent += len(data) - sent
+        self._output += unsent_parts(data, more, sent)
+        self._unsent += size - sent
         self._wake_flusher()
 
     def call_writable(self) -> None:
@@ -171,7 +172,7 @@ class TrioSocketTransport:
                     await self._resumed.wait()
                 elif self._lent:
                     await self._wait_while_lent()
-                elif self._read_chunk(sink) < CHUNK:
+                elif self._read_chunk(sink) < len(self._buffer):
                     self._reads_in_run = True
                     with suppress(trio.ClosedResourceError):  # it was lent
                         await trio.lowlevel.wait_readable(self._socket)
@@ -227,9 +228,9 @@ class TrioSocketTransport:
 
     @trio.lowlevel.enable_ki_protection  # it may be called in a task of the program's
     def _read_chunk(self, sink: Sink) -> int:
-        """Hand over what can be read now, up to `CHUNK` bytes, and return how many these were."""
+        """Hand over what can be read now, up to a buffer full, and return how many bytes these were."""
         try:
-            chunk = self._socket.recv(CHUNK)
+            size = self._socket.recv_into(self._buffer)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as exc:
@@ -237,10 +238,10 @@ class TrioSocketTransport:
             return 0
         if self._over:  # a task that was woken isn't cancelled any more
             return 0
-        if chunk:
-            self._received_total += len(chunk)
-            sink.data_received(chunk)
-            return len(chunk)
+        if size:
+            self._received_total += size
+            sink.data_received(self._buffer[:size])
+            return size
         self._eof_received = True
         if self._failure is not None:
             self._finish(self._failure)

@@ -21,6 +21,7 @@ from anyio_ws.sansio import (
     Close,
     Fragment,
     Frame,
+    Opcode,
     Protocol,
     ServerProtocol,
     Side,
@@ -162,6 +163,31 @@ def test_each_method_sends_its_frame(side: Side) -> None:
         False,
     )
     assert protocol.data_to_send() == []
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 0xFFFF, 0x1_0000])
+@pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.BINARY])
+def test_a_header_alone_is_that_of_the_whole_message(opcode: Opcode, size: int) -> None:
+    protocol = connection(Side.SERVER)
+    header = protocol.send_header(opcode, size)
+    assert protocol.data_to_send() == []
+    protocol.send_data(opcode, bytes(size))
+    assert header is not None
+    assert [header + bytes(size)] == protocol.data_to_send()
+
+
+def test_there_is_no_header_alone_where_the_payload_cannot_stay_as_it_is() -> None:
+    assert connection(Side.CLIENT).send_header(Opcode.BINARY, 5) is None
+    server = connection(Side.SERVER)
+    server.send_binary(b"1", fin=False)
+    assert server.send_header(Opcode.BINARY, 5) is None
+    assert server.send_header(Opcode.CONT, 5) is None
+    server.send_continuation(b"2", fin=True)
+    assert server.send_header(Opcode.CONT, 5) is None
+    assert server.send_header(Opcode.BINARY, 5) == b"\x82\x05"
+    server.send_close(1000)
+    with pytest.raises(ProtocolError):
+        server.send_header(Opcode.BINARY, 5)
 
 
 def test_a_client_masks_each_frame_with_a_new_key() -> None:

@@ -196,9 +196,9 @@ class Watched:
         with self._within("resume_reading"):
             self._transport.resume_reading()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, more: bytes = b"") -> None:
         with self._within("write"):
-            self._transport.write(data)
+            self._transport.write(data, more)
         if self._transport.unsent:
             self._recorder.owed = True
 

@@ -148,6 +148,23 @@ class TestWriting:
             assert (await link.peer_receives(sent))[:sent] == data[:sent]
             link.transport.abort()
 
+    @pytest.mark.parametrize("large_head", [False, True])
+    @every_socket
+    async def test_of_two_pieces_the_rest_of_both_is_unsent(
+        self, kind: Kind, tls: TLS, large_head: bool
+    ) -> None:
+        head = kind.big if large_head else 10
+        data = pattern(head + kind.big)
+        async with running(kind, tls) as link:
+            link.transport.write(data[:head], data[head:])
+            sent = link.transport.sent_total
+            assert 0 < sent < len(data)
+            assert large_head == (sent < head)
+            assert link.transport.unsent == len(data) - sent
+            assert await link.peer_receives(len(data)) == data
+            assert link.transport.sent_total == len(data)
+            link.transport.abort()
+
     @every_socket
     async def test_it_never_waits_to_join_small_writes(self, kind: Kind, tls: TLS) -> None:
         async with running(kind, tls) as link:

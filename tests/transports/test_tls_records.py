@@ -140,6 +140,24 @@ class TestEnd:
         assert link.sink.calls[-1] == "lost"
         assert "eof" not in link.sink.calls
 
+    @over_each
+    async def test_a_record_that_is_wrong_comes_after_a_pause_that_the_data_before_it_made(
+        self, kind: Kind, tls: TLS
+    ) -> None:
+        async with talking(kind, tls) as (link, peer), anyio.create_task_group() as tasks:
+            link.transport.pause_reading()
+            link.sink.on_data = lambda chunk: link.transport.pause_reading()
+            peer.object.write(b"good")
+            tasks.start_soon(peer.below.send, peer.outgoing.read() + b"not a record")
+            await settle()
+            link.transport.resume_reading()
+            await link.sink.until(lambda: link.sink.received == b"good")
+            await settle()
+            assert "lost" not in link.sink.calls
+            link.transport.resume_reading()
+            await link.lost()
+        assert isinstance(link.sink.cause, ssl.SSLError)
+
 
 class TestRecordsOfTheHandshake:
     """Those that come after it (RFC 8446, section 4.6)."""

@@ -44,6 +44,20 @@ async def test_what_is_written_arrives_whole_and_in_order(kind: Kind, tls: TLS) 
 
 
 @every_kind
+async def test_what_is_written_in_two_pieces_arrives_like_one(kind: Kind, tls: TLS) -> None:
+    data = pattern(kind.big)
+    async with running(kind, tls) as link:
+        await exchange(link)
+        before = taken(link)
+        link.transport.write(b"head", b"tail")
+        assert taken(link) >= before + 8
+        link.transport.write(b"long", data)
+        link.transport.write(b"both", b"wait")
+        assert await link.peer_receives(len(data) + 20) == b"headtaillong" + data + b"bothwait"
+        link.transport.abort()
+
+
+@every_kind
 async def test_what_was_written_before_it_runs_leaves_too(kind: Kind, tls: TLS) -> None:
     async with connected(kind, tls) as link, anyio.create_task_group() as tasks:
         link.transport.write(b"early")

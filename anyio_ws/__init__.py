@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .accepting import accept_websocket
 from .client import open_websocket
 from .exceptions import (
     ConnectError,
@@ -21,16 +22,21 @@ from .exceptions import (
     WebSocketError,
 )
 from .mux import Mux, mux
+from .notice import Notice
 from .options import (
     ClientConfig,
     ClientOptions,
+    HandleHTTP,
     HandlerErrorHook,
     OnHandlerError,
+    ProcessRequest,
+    ProcessResponse,
+    ResponseHeaders,
     ServerConfig,
     ServerOptions,
 )
 from .sansio import Close, CloseCode, Headers, Request, Response, State
-from .server import WebSocketServer, accept_websocket, open_server, serve_websocket
+from .server import Endpoint, WebSocketServer, endpoint, open_server, serve_websocket
 from .websocket import Fragments, MessageReader, WebSocket
 
 __all__ = [
@@ -42,7 +48,9 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionClosedError",
     "ConnectionClosedOK",
+    "Endpoint",
     "Fragments",
+    "HandleHTTP",
     "HandlerErrorHook",
     "Headers",
     "InvalidHandshake",
@@ -54,12 +62,16 @@ __all__ = [
     "MessageReader",
     "Mux",
     "NegotiationError",
+    "Notice",
     "OnHandlerError",
+    "ProcessRequest",
+    "ProcessResponse",
     "ProtocolError",
     "ProtocolViolation",
     "ProxyError",
     "Request",
     "Response",
+    "ResponseHeaders",
     "ServerConfig",
     "ServerOptions",
     "State",
@@ -67,6 +79,7 @@ __all__ = [
     "WebSocketError",
     "WebSocketServer",
     "accept_websocket",
+    "endpoint",
     "mux",
     "open_server",
     "open_websocket",

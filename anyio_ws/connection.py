@@ -26,8 +26,8 @@ from typing import Final, cast
 import anyio
 from anyio.abc import SocketAttribute
 
-from .errors import Call, closed_error
-from .exceptions import ConnectionClosed, ConnectionClosedOK
+from .errors import Call, closed_error, not_open_yet
+from .exceptions import ConnectionClosed, ConnectionClosedOK, WebSocketError
 from .inbox import Inbox
 from .keepalive import Due, Keepalive
 from .options import CommonConfig
@@ -44,6 +44,8 @@ __all__ = ["Connection"]
 LONG_AGO: Final = -math.inf
 
 _WHOLE: Final[frozenset[type]] = frozenset({str, bytes})
+
+_HANDSHAKE: Final = object()  # who receives until the connection is open
 
 _OPEN: Final = State.OPEN  # an attribute of an enumeration takes as long as a call
 
@@ -115,7 +117,7 @@ class Connection:
         """Of the calls that don't have to wait."""
         self.turnstile = Turnstile(self._may_send)
         """What those who send pass through."""
-        self.receiver: object | None = None
+        self.receiver: object | None = _HANDSHAKE if protocol.state is State.CONNECTING else None
         """Who receives, by `claim`."""
         self.reading: Reader | None = None
         """Which a task that receives waits in."""
@@ -231,6 +233,7 @@ class Connection:
 
     def after_handshake(self) -> None:
         """Let what the handshake decided take effect, in both directions."""
+        self.receiver = None
         if self.protocol.state is State.OPEN:
             transport = self.transport
             self._keepalive = Keepalive(self.config, transport.clock(), transport.received_total)
@@ -245,7 +248,10 @@ class Connection:
         """Let *reader* be the one who receives.
 
         :raises anyio.BusyResourceError: somebody else is
+        :raises ProtocolError: the connection isn't open yet
         """
+        if self.receiver is _HANDSHAKE:
+            raise not_open_yet()
         if self.receiver is not None:
             raise anyio.BusyResourceError("receiving from")
         self.receiver = reader
@@ -446,9 +452,13 @@ class Connection:
         """Do nothing as long as something can be sent.
 
         :raises ConnectionClosed: nothing can be sent any more
+        :raises ProtocolError: the connection isn't open yet
         """
         if self.protocol.state is not State.OPEN or self.output_over:
-            raise self.closed(Call.SEND)
+            raise self._not_open()
+
+    def _not_open(self) -> WebSocketError:
+        return not_open_yet() if self.receiver is _HANDSHAKE else self.closed(Call.SEND)
 
     def has_room(self) -> bool:
         """Whether at most ``write_limit`` bytes wait to leave; raises as `check_open`."""
@@ -637,7 +647,7 @@ class Connection:
     def _may_send(self) -> bool:
         """Whether a message may be committed now: `has_room`, and no other message is in fragments."""
         if self.protocol.state is not _OPEN or self.output_over:
-            raise self.closed(Call.SEND)
+            raise self._not_open()
         if self.sending_fragments:
             return False
         buffered = self._held + self.outbox.size + self.transport.unsent

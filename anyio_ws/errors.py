@@ -15,10 +15,15 @@ from typing import cast
 
 import anyio
 
-from .exceptions import ConnectError, ConnectionClosed, ConnectionClosedOK
+from .exceptions import ConnectError, ConnectionClosed, ConnectionClosedOK, ProtocolError
 from .transports.tls import TLSHandshakeError
 
-__all__ = ["Call", "closed_error", "connect_error"]
+__all__ = ["Call", "closed_error", "connect_error", "not_open_yet"]
+
+
+def not_open_yet() -> ProtocolError:
+    """For who is shown a connection in the opening handshake, and calls what needs an open one."""
+    return ProtocolError("the connection isn't open yet: its opening handshake is going on")
 
 
 class Call(enum.Enum):

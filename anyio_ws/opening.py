@@ -54,6 +54,9 @@ class ConnectionContext(ABC):
     async def _shake_hands(self, connection: Connection) -> WebSocket:
         """Perform the opening handshake."""
 
+    def _last_words(self, exc: BaseException) -> None:  # noqa: B027  # a client has none
+        """Tell the peer why opening ends with *exc*, as far as that takes no waiting."""
+
     async def __aenter__(self) -> WebSocket:
         if self._entered:
             raise RuntimeError("a connection's context manager can be entered only once")
@@ -75,6 +78,7 @@ class ConnectionContext(ABC):
                     f"the connection wasn't open after open_timeout, {self._open_timeout} seconds"
                 )
         except BaseException as exc:
+            self._last_words(exc)
             self._abort()
             await exit_group(self._group, exc)
             raise

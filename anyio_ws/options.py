@@ -16,9 +16,16 @@ import math
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypedDict, TypeVar, cast
 
-from .sansio import ClientExtensionFactory, Headers, ServerExtensionFactory, ServerProtocol
+from .sansio import (
+    ClientExtensionFactory,
+    Headers,
+    Request,
+    Response,
+    ServerExtensionFactory,
+    ServerProtocol,
+)
 from .sansio.headers import HeadersLike
 from .sansio.http import MAX_HEADER_COUNT, MAX_HEADER_SIZE, MAX_REQUEST_LINE
 from .sansio.messages import MAX_FRAGMENTS
@@ -28,10 +35,15 @@ __all__ = [
     "ClientOptions",
     "CommonConfig",
     "CommonOptions",
+    "HandleHTTP",
     "HandlerErrorHook",
     "OnHandlerError",
+    "ProcessRequest",
+    "ProcessResponse",
+    "ResponseHeaders",
     "ServerConfig",
     "ServerOptions",
+    "check_additional",
     "check_async",
     "client_config",
     "server_config",
@@ -41,6 +53,16 @@ __all__ = [
 if TYPE_CHECKING:
     from .websocket import WebSocket
 
+_OF_THE_HANDSHAKE: Final = {
+    "connection",
+    "content-length",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-protocol",
+    "transfer-encoding",
+    "upgrade",
+}
+
 
 class HandlerErrorHook(Protocol):
     """An async function that is told what a handler raised."""
@@ -49,6 +71,35 @@ class HandlerErrorHook(Protocol):
         """Called after *exc* was logged, when the connection *ws* is closed; what it raises is logged."""
         ...
 
+
+class ProcessRequest(Protocol):
+    """An async function that may answer a request in place of the server."""
+
+    def __call__(self, ws: WebSocket, request: Request, /) -> Awaitable[Response | None]:
+        """Return a response that isn't a WebSocket's, or None to go on."""
+        ...
+
+
+class ProcessResponse(Protocol):
+    """An async function that may change the answer to a request, or answer otherwise."""
+
+    def __call__(
+        self, ws: WebSocket, request: Request, response: Response, /
+    ) -> Awaitable[Response | None]:
+        """Change *response* and return None; or return another response, which refuses the connection."""
+        ...
+
+
+class HandleHTTP(Protocol):
+    """An async function that answers requests which don't ask for a WebSocket."""
+
+    def __call__(self, request: Request, /) -> Awaitable[Response]:
+        """Return the response."""
+        ...
+
+
+ResponseHeaders: TypeAlias = HeadersLike | Callable[[Request], HeadersLike] | None
+"""See `ServerConfig.additional_headers`."""
 
 OnHandlerError: TypeAlias = Literal["log", "raise"] | HandlerErrorHook
 """See `ServerConfig.on_handler_error`."""
@@ -94,10 +145,16 @@ class ServerOptions(CommonOptions, total=False):
     origins: Sequence[str | None] | None
     extensions: Sequence[ServerExtensionFactory] | None
     select_subprotocol: Callable[[ServerProtocol, Sequence[str]], str | None] | None
+    process_request: ProcessRequest | None
+    process_response: ProcessResponse | None
+    handle_http: HandleHTTP | None
+    additional_headers: ResponseHeaders
     server_header: str | None
     max_request_line: int
     backlog: int
     reuse_port: bool
+    max_connections: int | None
+    max_handshakes: int | None
     on_handler_error: OnHandlerError
 
 
@@ -212,6 +269,17 @@ class ServerConfig(CommonConfig):
     """Supported, in the order in which they are tried."""
     select_subprotocol: Callable[[ServerProtocol, Sequence[str]], str | None] | None = None
     """Chooses among what the client offers, instead of `ServerProtocol.select_subprotocol`."""
+    process_request: ProcessRequest | None = None
+    """An async function that is shown each request before anything is decided, and may answer it: a health
+    check, say, or who may connect. The connection isn't open yet, but its request and addresses are known."""
+    process_response: ProcessResponse | None = None
+    """An async function that is shown each response to a request that could be read, and may change it."""
+    handle_http: HandleHTTP | None = None
+    """An async function that answers the requests, without a body, which don't ask for a WebSocket. None:
+    they are told what they lack, with 426."""
+    additional_headers: ResponseHeaders = None
+    """Headers to add to the response that accepts a connection, or a plain function that makes them of the
+    request."""
     server_header: str | None = "anyio-ws"
     """The Server header; None for none."""
     max_request_line: int = MAX_REQUEST_LINE
@@ -220,6 +288,10 @@ class ServerConfig(CommonConfig):
     """Connections that the kernel queues until they are accepted."""
     reuse_port: bool = False
     """Let other processes listen on the same port; the kernel shares connections out among them."""
+    max_connections: int | None = None
+    """Connections that may be open; a further one is answered with 503. None for no limit."""
+    max_handshakes: int | None = 1000
+    """Connections that may be in the opening handshake; further ones wait to be accepted. None: no limit."""
     on_handler_error: OnHandlerError = "log"
     """What is done, beside closing the connection with 1011, when a handler raises an `Exception`: ``"log"``
     it with its traceback; ``"raise"`` it out of the server, which ends that; or an async function, called
@@ -228,9 +300,18 @@ class ServerConfig(CommonConfig):
     def __post_init__(self) -> None:
         CommonConfig.__post_init__(self)
         _check_amounts(self, max_request_line=1)
+        for name in ("max_connections", "max_handshakes"):
+            most = getattr(self, name)
+            if most is not None and not (isinstance(most, int) and most >= 1):
+                raise ValueError(f"{name} must be None or an integer, at least 1; got {most!r}")
         if isinstance(self.origins, str):
             raise TypeError(f"origins must be a sequence of strings, not {self.origins!r}")
         _check_header("Server", self.server_header)
+        for name in ("process_request", "process_response", "handle_http"):
+            hook = getattr(self, name)
+            if hook is not None:
+                check_async(name, hook)
+        self._check_additional()
         given: object = self.on_handler_error
         if isinstance(given, str) or not callable(given):
             if given not in ("log", "raise"):
@@ -239,6 +320,25 @@ class ServerConfig(CommonConfig):
                 )
         else:
             check_async("on_handler_error", given)
+
+    def _check_additional(self) -> None:
+        if callable(self.additional_headers):
+            if inspect.iscoroutinefunction(self.additional_headers):
+                raise TypeError("additional_headers must be headers or a plain function")
+        elif self.additional_headers is not None:
+            headers = Headers(self.additional_headers)  # an iterator can be read only once
+            check_additional(headers)
+            object.__setattr__(self, "additional_headers", headers)
+
+
+def check_additional(headers: Headers) -> None:
+    """Refuse the headers that make the response accept the connection: they are the handshake's.
+
+    :raises ValueError: there is one
+    """
+    for name in headers:
+        if name in _OF_THE_HANDSHAKE:
+            raise ValueError(f"additional_headers can't have {name!r}: the handshake sets it")
 
 
 def _check_amounts(config: CommonConfig, **least: int) -> None:

@@ -1,196 +1,58 @@
-"""The server: `open_server`, `serve_websocket`, `accept_websocket`."""
+"""The servers: `open_server`, `serve_websocket`, and `endpoint` for whoever accepts connections himself."""
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
-from typing import TypeAlias, Unpack, cast
+from typing import Any, Unpack
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from .connection import Connection
+from .accepting import AcceptWebSocket
 from .contexts import exit_group
-from .exceptions import ConnectionClosed, InvalidHandshake
-from .opening import ConnectionContext, check_handshake, handshake_message
-from .options import HandlerErrorHook, ServerConfig, ServerOptions, check_async, server_config
-from .sansio import (
-    CloseCode,
-    PerMessageDeflate,
-    Request,
-    Response,
-    ServerExtensionFactory,
-    ServerPerMessageDeflateFactory,
-    ServerProtocol,
-    State,
-)
-from .sansio.frames import check_close
+from .options import ServerConfig, ServerOptions, check_async, server_config
+from .sansio import CloseCode
 from .sansio.headers import build_host
-from .sansio.protocol import LoggerLike
-from .sansio.uri import same_origin
-from .transports.base import text_of
-from .transports.dial import Connectable, SocketAddress, over
-from .transports.interrupts import apply_to_trio, keep_interrupts_out, let_interrupts_in
+from .service import Handler, Service
+from .transports.dial import SocketAddress
+from .transports.interrupts import apply_to_trio, keep_interrupts_out
 from .transports.listen import AnyListener, ListeningSocket, listen_tcp, listen_unix, take_over
-from .transports.sockets import peer_address
-from .transports.tls import TLSEngine, secured
 from .websocket import WebSocket
 
-__all__ = ["Handler", "WebSocketServer", "accept_websocket", "open_server", "serve_websocket"]
-
-Handler: TypeAlias = Callable[[WebSocket], Awaitable[object]]
-"""Called with each accepted connection, in a task of its own; the connection ends with it."""
-
-
-def accept_websocket(
-    stream: Connectable,
-    *,
-    config: ServerConfig | None = None,
-    **options: Unpack[ServerOptions],
-) -> AbstractAsyncContextManager[WebSocket]:
-    """Be the server on any byte stream: ``async with accept_websocket(stream) as ws``.
-
-    Entering starts TLS if ``ssl`` was given and performs the opening handshake, within ``open_timeout``. A
-    request that can't be accepted is answered with the fitting HTTP status. Leaving, cancelling and what
-    the block raises are as for `open_websocket`.
-
-    :param stream: a connected socket, a byte stream of AnyIO or trio, or a pair ``(receive, send)`` of
-        one-way streams; it is closed with the connection
-    :param config: all options at once; the others override it
-    :param options: see `ServerConfig`
-    :raises TypeError: there is no such option
-    :raises ValueError: an option's value makes no sense
-    :raises InvalidHandshake: on entering: the request wasn't acceptable, or never came
-    :raises OSError: on entering: TLS failed
-    :raises TimeoutError: on entering: ``open_timeout`` expired
-    """
-    return _AcceptWebSocket(stream, server_config(config, options))
-
-
-def _extensions(config: ServerConfig) -> list[ServerExtensionFactory]:
-    extensions = list(config.extensions or ())
-    if config.compression and not any(one.name == PerMessageDeflate.name for one in extensions):
-        extensions.append(ServerPerMessageDeflateFactory())
-    return extensions
-
-
-class _AcceptWebSocket(ConnectionContext):
-    def __init__(self, stream: Connectable, config: ServerConfig) -> None:
-        super().__init__(config)
-        self._stream = stream
-        self._config = config
-        self._given_up = False
-        self._protocol = ServerProtocol(
-            origins=config.origins,
-            extensions=_extensions(config),
-            subprotocols=config.subprotocols,
-            select_subprotocol=config.select_subprotocol,
-            max_size=config.max_size,
-            max_fragment_size=config.max_fragment_size,
-            max_fragments=config.max_fragments,
-            auto_pong=config.auto_pong,
-            max_header_size=config.max_header_size,
-            max_header_count=config.max_header_count,
-            max_request_line=config.max_request_line,
-            logger=config.logger,
-        )
-
-    async def _connect(self) -> Connection:
-        config = self._config
-        engine = None if config.ssl is None else TLSEngine(config.ssl, server_side=True)
-        return Connection(self._protocol, secured(await over(self._stream), engine), config)
-
-    async def _shake_hands(self, connection: Connection) -> WebSocket:
-        if self._given_up:
-            self._refuse(connection)
-        try:
-            request = await handshake_message(connection)
-            assert isinstance(request, Request)
-            try:
-                response = self._respond(request)
-            finally:
-                connection.after_handshake()
-            check_handshake(connection)
-        except Exception as exc:
-            await self._reject(connection, exc)
-            raise
-        return WebSocket(connection, url=request.path, request=request, response=response)
-
-    def give_up(self) -> None:
-        """Answer with 503 because the server shuts down, whatever was or will be asked.
-
-        Not for a connection that is open.
-        """
-        self._given_up = True
-        if self._connection is not None:
-            self._refuse(self._connection)
-
-    def _refuse(self, connection: Connection) -> None:
-        protocol = self._protocol
-        if protocol.state is State.CONNECTING and protocol.handshake_exc is None:
-            protocol.handshake_exc = InvalidHandshake("the server is shutting down")
-            protocol.send_response(protocol.reject(503, "The server is shutting down.\n"))
-            connection.after_handshake()
-
-    def _respond(self, request: Request) -> Response:
-        protocol = self._protocol
-        if protocol.handshake_exc is not None:
-            raise protocol.handshake_exc  # the client didn't wait for an answer; or we couldn't
-        if self._config.origins is None and not _from_here(request):
-            protocol.origins = ()
-        try:
-            response = protocol.accept(request)
-        except Exception:
-            # Only a select_subprotocol of the user's raises here. The client is told, and so is the caller.
-            protocol.send_response(protocol.reject(500, "Internal Server Error\n"))
-            raise
-        if self._config.server_header is not None:
-            response.headers["Server"] = self._config.server_header
-        protocol.send_response(response)
-        return response
-
-
-def _from_here(request: Request) -> bool:
-    """Whether the request comes from a page of this very host, or from no page at all."""
-    origins = request.headers.get_all("Origin")
-    return not origins or same_origin(origins[0], request.headers.get("Host", ""))
+__all__ = ["Endpoint", "WebSocketServer", "endpoint", "open_server", "serve_websocket"]
 
 
 class WebSocketServer:
     """A running server; made by `open_server` and `serve_websocket`."""
 
     def __init__(
-        self,
-        handler: Handler,
-        listeners: Sequence[ListeningSocket],
-        host: str | None,
-        config: ServerConfig,
+        self, service: Service, listeners: Sequence[ListeningSocket], host: str | None
     ) -> None:
-        self._handler = handler
-        self._listeners = listeners
+        self._service = service
+        self._listening = listeners
         self._host = host
-        self._config = config
         self._accepting = anyio.CancelScope()
-        self._openings: set[_AcceptWebSocket] = set()
-        self._connections: set[WebSocket] = set()
         self._tasks: TaskGroup | None = None
-        self._handler_tasks: set[int] = set()
         self._failures: list[Exception] = []  # of handlers, to be raised
         self._is_exhausted = False
         self._finished = anyio.Event()
-        self._logger: LoggerLike = config.logger or logging.getLogger("anyio_ws.server")
         self.addresses: list[SocketAddress | str] = [one.address for one in listeners]
         """The ``(host, port)`` of each listening socket, or the path of a Unix socket."""
 
     @property
     def connections(self) -> frozenset[WebSocket]:
         """The connections that are open now."""
-        return frozenset(self._connections)
+        return self._service.connections
+
+    @property
+    def listeners(self) -> tuple[socket.socket, ...]:
+        """The listening sockets, to look at: accepting is the server's, and so is closing."""
+        return tuple(one.socket for one in self._listening)
 
     @property
     def port(self) -> int:
@@ -206,7 +68,7 @@ class WebSocketServer:
     @property
     def url(self) -> str:
         """Where a client on this machine can connect to; for a Unix socket, with its ``unix_path``."""
-        secure = self._config.ssl is not None
+        secure = self._service.config.ssl is not None
         scheme = "wss" if secure else "ws"
         tcp = [address for address in self.addresses if not isinstance(address, str)]
         if not tcp:
@@ -217,49 +79,43 @@ class WebSocketServer:
         return f"{scheme}://{build_host(host, self.port, secure=secure)}"
 
     async def shutdown(
-        self, grace: float | None = None, code: int = CloseCode.GOING_AWAY, reason: str = ""
+        self,
+        grace: float | None = None,
+        code: int = CloseCode.GOING_AWAY,
+        reason: str = "",
+        stagger: float = 0,
+        *,
+        close_connections: bool = True,
     ) -> None:
         """Stop accepting, let the handlers finish, say goodbye.
 
         Clients that are in the opening handshake are answered with HTTP 503, and have ``close_timeout`` to
-        end the connection. Handlers have *grace* seconds (None: none) to finish by themselves. Connections
-        that are open then are closed with *code* and *reason*, each within ``close_timeout``; a handler that
-        goes on for another ``close_timeout`` after that is cancelled. Returns when every handler has ended.
-        Cancelling it ends everything now.
+        end the connection. Handlers are told, by `WebSocket.shutting_down`, and have *grace* seconds (None:
+        none) to finish by themselves. Connections that are open then are closed with *code* and *reason*,
+        each within ``close_timeout``; a handler that goes on for another ``close_timeout`` after that is
+        cancelled. Returns when every handler has ended. Cancelling it ends everything now.
 
+        :param stagger: seconds over which the closing of connections is spread, for clients that will all
+            connect again
+        :param close_connections: False leaves the connections that are open to their handlers, and waits
+            for these as long as they take; *grace* and what follows it don't matter then
         :raises ProtocolError: *code* can't be sent
-        :raises ValueError: *reason* is too long
+        :raises ValueError: *reason* is too long; *grace* or *stagger* is negative
         :raises RuntimeError: called from within a handler of this server, for which it would wait
         """
-        check_close(code, reason)  # raises what is wrong before anything is ended
-        if self._runs_this_task():
-            raise RuntimeError(
-                "a handler can't shut its own server down and wait for that: it would wait for itself; "
-                "let another task do it"
-            )
+        self._service.check_shutdown(grace, code, reason, stagger)
         try:
             self._accepting.cancel()
-            for opening in self._openings:
-                opening.give_up()
-            if grace is not None:
-                with anyio.move_on_after(grace):
-                    await self._finished.wait()
-            async with anyio.create_task_group() as closing:
-                for ws in self._connections:
-                    closing.start_soon(ws.aclose, code, reason)
-            with anyio.move_on_after(self._config.close_timeout):
-                await self._finished.wait()
+            await self._service.shut_down(
+                grace, code, reason, stagger, close_connections=close_connections
+            )
         finally:
             self._cancel()
         await self._finished.wait()
 
-    def _runs_this_task(self) -> bool:
-        """Whether this is the task of a handler, or one in a nursery of it."""
-        parents = {task.id: task.parent_id for task in anyio.get_running_tasks()}
-        task: int | None = anyio.get_current_task().id
-        while task is not None and task not in self._handler_tasks:
-            task = parents.get(task)
-        return task is not None
+    async def wait_closed(self) -> None:
+        """Wait until the server has ended, and with it every handler. Cancelling only ends the waiting."""
+        await self._finished.wait()
 
     def _cancel(self) -> None:
         if self._tasks is not None:
@@ -276,8 +132,10 @@ class WebSocketServer:
                 task_status.started(self)
                 with self._accepting:
                     async with anyio.create_task_group() as accepting:
-                        for one in self._listeners:
-                            accepting.start_soon(one.accept, self._accepted, self._exhausted)
+                        for one in self._listening:
+                            accepting.start_soon(
+                                one.accept, self._accepted, self._exhausted, self._room
+                            )
             except BaseException as exc:
                 leaving = exc
             self._stop_listening()
@@ -287,94 +145,90 @@ class WebSocketServer:
             self._finished.set()
 
     def _stop_listening(self) -> None:
-        for listener in self._listeners:
+        for listener in self._listening:
             listener.close()
+
+    def _room(self) -> Awaitable[None] | None:
+        service = self._service
+        return None if service.has_room else service.wait_until(lambda: service.has_room)
 
     def _accepted(self, sock: socket.socket) -> None:
         assert self._tasks is not None
         self._is_exhausted = False
-        self._tasks.start_soon(self._serve_connection, sock)
+        self._tasks.start_soon(self._serve_connection, self._service.begin(sock))
 
     def _exhausted(self, exc: OSError) -> None:
         if not self._is_exhausted:  # once until it is over, and not at every attempt
             self._is_exhausted = True
-            self._logger.warning("can't accept connections for now: %s", exc)
+            self._service.logger.warning("can't accept connections for now: %s", exc)
 
     @keep_interrupts_out
-    async def _serve_connection(self, sock: socket.socket) -> None:
-        """One connection, from its socket to its end. No `Exception` leaves it."""
-        opening = _AcceptWebSocket(sock, self._config)
-        self._openings.add(opening)
-        if self._accepting.cancel_called:  # shut down before we came to run
-            opening.give_up()
-        peer = peer_address(sock)
-        ws: WebSocket | None = None
-        task = anyio.get_current_task().id
-        self._handler_tasks.add(task)
+    async def _serve_connection(self, opening: AcceptWebSocket) -> None:
         try:
-            async with opening as ws:
-                self._openings.discard(opening)
-                self._connections.add(ws)
-                await self._handle(opening, ws)
-        except Exception as exc:  # one bad client or handler never takes the server down
-            if ws is not None:
-                await self._handler_failed(ws, peer, exc)
-            elif isinstance(exc, InvalidHandshake | OSError):  # TimeoutError is an OSError
-                self._logger.info("opening handshake failed, client %s: %s", peer, exc)
-            else:
-                self._logger.error("opening handshake failed, client %s", peer, exc_info=exc)
-        else:
-            if (broken := opening.break_exc) is not None:
-                why = text_of(broken.__cause__ or broken)
-                self._logger.info("connection broke, client %s: %s", peer, why)
-        finally:
-            self._handler_tasks.discard(task)
-            self._openings.discard(opening)
-            if ws is not None:
-                self._connections.discard(ws)
-            if not opening.has_transport:
-                sock.close()
-
-    async def _handler_failed(self, ws: WebSocket, peer: object, exc: Exception) -> None:
-        react = self._config.on_handler_error
-        if react == "raise":
+            await self._service.serve(opening)
+        except Exception as exc:
             self._failures.append(exc)
             self._cancel()
-            return
-        self._logger.error("connection handler failed, client %s", peer, exc_info=exc)
-        if callable(react):
-            try:
-                await self._react(react, ws, exc)
-            except Exception as error:
-                self._logger.error("on_handler_error failed, client %s", peer, exc_info=error)
-
-    @let_interrupts_in
-    async def _react(self, react: HandlerErrorHook, ws: WebSocket, exc: Exception) -> None:
-        await react(ws, exc)
-
-    @let_interrupts_in
-    async def _handle(self, opening: ConnectionContext, ws: WebSocket) -> None:
-        try:
-            await self._handler(ws)
-        except Exception as exc:
-            if not opening.ended or not _is_end_of_connection(exc):
-                raise  # an error, or the end of another connection than this one
-            self._logger.debug("handler ended with its connection: %s", exc)
 
 
-def _is_end_of_connection(exc: Exception) -> bool:
-    """Whether *exc* is a `ConnectionClosed`, or several out of a task group and nothing else."""
-    if isinstance(exc, ExceptionGroup):
-        return all(
-            _is_end_of_connection(inner)
-            for inner in cast("ExceptionGroup[Exception]", exc).exceptions
+class Endpoint:
+    """A handler for streams, which serves WebSocket connections over them; made by `endpoint`."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    @property
+    def connections(self) -> frozenset[WebSocket]:
+        """The connections that are open now."""
+        return self._service.connections
+
+    async def __call__(self, *arguments: Any) -> None:
+        """Serve the last of *arguments*, a stream, to the end of its connection."""
+        *own, stream = arguments
+        apply_to_trio()
+        await self._service.serve(self._service.begin(stream), own)
+
+    async def shutdown(
+        self,
+        grace: float | None = None,
+        code: int = CloseCode.GOING_AWAY,
+        reason: str = "",
+        stagger: float = 0,
+        *,
+        close_connections: bool = True,
+    ) -> None:
+        """As `WebSocketServer.shutdown`, for connections that somebody else accepts: who should have stopped.
+
+        Further ones are answered with 503. No handler is cancelled: their tasks aren't ours.
+        """
+        self._service.check_shutdown(grace, code, reason, stagger)
+        await self._service.shut_down(
+            grace, code, reason, stagger, close_connections=close_connections
         )
-    return isinstance(exc, ConnectionClosed)
+
+
+def endpoint(
+    handler: Handler, *, config: ServerConfig | None = None, **options: Unpack[ServerOptions]
+) -> Endpoint:
+    """Serve WebSockets wherever streams come from: ``await listener.serve(endpoint(handler))``.
+
+    What this returns is called with a byte stream: by the ``serve`` of an AnyIO listener, say, or by
+    ``trio.serve_listeners``. It performs the opening handshake and calls *handler* with the connection, as
+    `open_server` does, errors included. Arguments before the stream are handed on, before the connection.
+    Cancelling it ends its connection now.
+
+    Streams that are sockets, trio's and on trio AnyIO's, are as fast as the connections of `open_server`;
+    others are slower.
+
+    :raises TypeError: there is no such option; *handler* isn't an async function
+    :raises ValueError: an option's value makes no sense
+    """
+    return Endpoint(Service(handler, server_config(config, options)))
 
 
 async def serve_websocket(
     handler: Handler,
-    host: str | None = None,
+    host: str | Sequence[str] | None = None,
     port: int | None = None,
     *,
     unix_path: str | os.PathLike[str] | None = None,
@@ -393,8 +247,8 @@ async def serve_websocket(
     the connection is closed with 1000. What it raises is logged and closes the connection with 1011; the
     server and other connections go on. A `ConnectionClosed` of its own connection is not an error.
 
-    :param host: address or name to listen on, all that it resolves to; None for every interface
-    :param port: 0 picks a free port, see `WebSocketServer.port`
+    :param host: address or name to listen on, all that it resolves to; or several; None for every interface
+    :param port: 0 picks a free port, the same for all addresses; see `WebSocketServer.port`
     :param unix_path: listen on a Unix socket instead; its file is removed in the end
     :param listeners: use these instead, which are taken over and closed in the end: listening sockets, or
         listeners of AnyIO or trio
@@ -412,14 +266,14 @@ async def serve_websocket(
 
 async def _listen(
     handler: Handler,
-    host: str | None,
+    host: str | Sequence[str] | None,
     port: int | None,
     unix_path: str | os.PathLike[str] | None,
     listeners: Sequence[AnyListener] | None,
     config: ServerConfig,
 ) -> WebSocketServer:
     """Make a server that listens, and doesn't accept yet."""
-    check_async("the handler", handler)
+    service = Service(handler, config)
     _check_address(host, port, unix_path, listeners)
     if listeners is not None:
         ours = take_over(listeners)
@@ -429,10 +283,10 @@ async def _listen(
         assert port is not None
         reuse_port = config.reuse_port
         ours = await listen_tcp(host, port, backlog=config.backlog, reuse_port=reuse_port)
-    return WebSocketServer(handler, ours, host, config)
+    return WebSocketServer(service, ours, host if isinstance(host, str) else None)
 
 
-def _check_address(host: str | None, *alternatives: object) -> None:
+def _check_address(host: object, *alternatives: object) -> None:
     port = alternatives[0]
     if sum(one is not None for one in alternatives) != 1:
         raise TypeError("a server needs exactly one of port, unix_path and listeners")
@@ -442,7 +296,7 @@ def _check_address(host: str | None, *alternatives: object) -> None:
 
 def open_server(
     handler: Handler,
-    host: str | None = None,
+    host: str | Sequence[str] | None = None,
     port: int | None = None,
     *,
     unix_path: str | os.PathLike[str] | None = None,

@@ -20,9 +20,10 @@ from anyio.lowlevel import checkpoint
 
 from .connection import Connection
 from .contexts import comes_only_once
-from .errors import Call
+from .errors import Call, not_open_yet
 from .events import Event
-from .exceptions import ConnectionClosedOK
+from .exceptions import ConnectionClosedOK, ProtocolError
+from .notice import Notice
 from .receiving import Discarding, Events, Fragments, MessageReader, take_nowait, wait_for_message
 from .sansio import CloseCode, Extension, Opcode, Request, Response, State
 from .sansio.frames import MAX_CONTROL_PAYLOAD, check_close
@@ -79,17 +80,20 @@ class WebSocket(ObjectStream[str | bytes]):
         *,
         url: str,
         request: Request,
-        response: Response,
+        response: Response | None = None,
     ) -> None:
         """Not for users: `open_websocket`, servers and `accept_websocket` make connections."""
         self._connection = connection
         self._user_data: SimpleNamespace | None = None
         self.url: Final = url
         """Where a client connected to; what a server was asked for."""
+        self._shutting_down: Notice | None = None  # of a server
         self.request: Final = request
         """The opening handshake's request."""
-        self.response: Final = response
-        """The opening handshake's response."""
+        self._response = response
+
+    username: str | None = None
+    """Who the client is, as `basic_auth` found out, or a hook of yours; None where nobody asked."""
 
     def __repr__(self) -> str:
         return f"<WebSocket {self.url} {self.state.name} id={self.id}>"
@@ -100,6 +104,20 @@ class WebSocket(ObjectStream[str | bytes]):
     def id(self) -> uuid.UUID:
         """Tells connections apart, in logs for example."""
         return self._connection.protocol.id
+
+    @property
+    def response(self) -> Response:
+        """The opening handshake's response.
+
+        :raises ProtocolError: there is none yet: a hook of the server decides about it
+        """
+        if self._response is None:
+            raise ProtocolError("the opening handshake isn't over: there is no response yet")
+        return self._response
+
+    def set_response(self, response: Response) -> None:
+        """Not for users: the opening handshake is over."""
+        self._response = response
 
     @property
     def subprotocol(self) -> str | None:
@@ -163,6 +181,21 @@ class WebSocket(ObjectStream[str | bytes]):
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """AnyIO's typed attributes of what is below."""
         return self._connection.transport.extra_attributes
+
+    @property
+    def shutting_down(self) -> Notice:
+        """Whether the server shuts down: ``if ws.shutting_down``, ``await ws.shutting_down``.
+
+        A handler that is told so has the ``grace`` of `WebSocketServer.shutdown` to end by itself. A client
+        is never told.
+        """
+        if self._shutting_down is None:
+            self._shutting_down = Notice()
+        return self._shutting_down
+
+    def set_shutting_down(self, notice: Notice) -> None:
+        """Not for users: the server's own notice."""
+        self._shutting_down = notice
 
     # Receiving.
 
@@ -386,6 +419,8 @@ class WebSocket(ObjectStream[str | bytes]):
         """
         check_close(code, reason)  # raises what is wrong before anything is ended
         connection = self._connection
+        if connection.protocol.state is State.CONNECTING:
+            raise not_open_yet()
         try:
             await checkpoint()  # cancelled already, as by anyio.aclose_forcefully: no Close frame
             connection.start_closing(code, reason)

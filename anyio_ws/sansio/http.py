@@ -16,7 +16,7 @@ import h11
 
 from ..exceptions import InvalidMessage, shortened
 from .head import HeadBuffer
-from .headers import Headers
+from .headers import Headers, HeadersLike
 
 __all__ = [
     "MAX_BODY",
@@ -77,9 +77,22 @@ class Response:
     headers: Headers = field(default_factory=Headers)
     body: bytes = b""
 
-    def serialize(self) -> bytes:
+    @classmethod
+    def text(
+        cls, status: HTTPStatus | int, text: str, headers: HeadersLike | None = None
+    ) -> Response:
+        """Make a response of plain text, in UTF-8.
+
+        :param headers: further ones; a Content-Type among them replaces that of plain text
+        """
+        made = cls(int(status), reason_phrase(int(status)), Headers(headers or {}), text.encode())
+        made.headers.setdefault("Content-Type", "text/plain; charset=utf-8")
+        return made
+
+    def serialize(self, *, body: bool = True) -> bytes:
         """Write the response.
 
+        :param body: whether to write that, too: not in answer to HEAD (RFC 9110, section 9.3.2)
         :raises ValueError: the status code or reason phrase can't stand in a status line
         """
         if not 100 <= self.status_code <= 999:
@@ -88,6 +101,8 @@ class Response:
             if char in "\r\n\0" or char > "\xff":
                 raise ValueError(f"reason phrase {self.reason_phrase!r} can't have {char!r}")
         line = f"HTTP/1.1 {self.status_code} {self.reason_phrase}\r\n"
+        if not body or self.status_code in (204, 304):  # RFC 9112, 6.3: these have none
+            return line.encode("iso-8859-1") + self.headers.serialize()
         return line.encode("iso-8859-1") + self.headers.serialize() + self.body
 
 

@@ -205,7 +205,7 @@ class ServerProtocol(Protocol):
         """
         if self.state is not State.CONNECTING or self.input_over:
             raise ProtocolError("can't send a response: the handshake is over")
-        data = response.serialize()
+        data = response.serialize(body=self._request is None or self._request.method != "HEAD")
         if self._debug:
             self.logger.debug("> HTTP/1.1 %d %s", response.status_code, response.reason_phrase)
         self._writes.append(data)

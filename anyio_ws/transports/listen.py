@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -44,6 +44,9 @@ LOST: Final = frozenset(
 
 DEAD: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP})
 
+ATTEMPTS: Final = 10
+"""How often a port that is free on one address may be taken on another, before that is an error."""
+
 BURST: Final = 32
 """Connections that are accepted before other tasks have their turn."""
 
@@ -53,16 +56,22 @@ class ListeningSocket:
 
     def __init__(self, sock: socket.socket, *, owns_file: bool = False) -> None:
         sock.setblocking(False)
-        self._socket = sock
+        self.socket: Final = sock
         self.address: Final = socket_address(sock.getsockname())
         """``(host, port)``, or the path of a Unix socket."""
         self._file = _file_id(self.address) if owns_file else None
 
     @keep_interrupts_out
     async def accept(
-        self, serve: Callable[[socket.socket], object], exhausted: Callable[[OSError], object]
+        self,
+        serve: Callable[[socket.socket], object],
+        exhausted: Callable[[OSError], object],
+        room: Callable[[], Awaitable[object] | None] = lambda: None,
     ) -> None:
         """Accept connections, and call *serve* with each, until cancelled.
+
+        Before each, *room* is called, and what it returns awaited, until that is None: as long as there is no
+        room for another connection, clients wait in the kernel.
 
         When the system has no descriptor or memory left for another one (EMFILE, ENFILE, ENOBUFS, ENOMEM),
         *exhausted* is called with the error, and accepting goes on after a pause: as long as clients wait in
@@ -72,11 +81,13 @@ class ListeningSocket:
         """
         accepted = 0
         while True:
+            while (waiting := room()) is not None:
+                await waiting
             try:
-                sock, _ = self._socket.accept()
+                sock, _ = self.socket.accept()
             except (BlockingIOError, InterruptedError):
                 accepted = 0
-                await anyio.wait_readable(self._socket)
+                await anyio.wait_readable(self.socket)
             except OSError as exc:
                 if exc.errno in DEAD:
                     raise
@@ -94,7 +105,7 @@ class ListeningSocket:
     def close(self) -> None:
         """Listen no more; the file of a Unix socket that was made here is removed, if it is still there."""
         file, self._file = self._file, None
-        self._socket.close()
+        self.socket.close()
         if file is not None and file == _file_id(self.address):
             with suppress(OSError):  # the rights to may have been dropped
                 os.unlink(cast("str", self.address))
@@ -112,19 +123,37 @@ def _file_id(address: object) -> tuple[int, int] | None:
 
 
 async def listen_tcp(
-    host: str | None, port: int, *, backlog: int, reuse_port: bool = False
+    host: str | Sequence[str] | None, port: int, *, backlog: int, reuse_port: bool = False
 ) -> list[ListeningSocket]:
-    """Listen on every address of *host* (None: of all interfaces); port 0 picks a free one for all.
+    """Listen on every address of *host*, or of several; None: of all interfaces. Port 0: a free one for all.
 
     :param reuse_port: let other processes listen on the same port, and share the connections
     :raises OSError: an address can't be listened on
-    :raises ValueError: there is no such port
+    :raises ValueError: there is no such port, or no host
     """
     check_port(port)
-    listener = await anyio.create_tcp_listener(
-        local_host=host or None, local_port=port, backlog=backlog, reuse_port=reuse_port
-    )
-    return take_over([listener])
+    hosts = [host] if host is None or isinstance(host, str) else list(host)
+    if not hosts:
+        raise ValueError("there is no host to listen on")
+    for attempt in range(ATTEMPTS):
+        listening: list[ListeningSocket] = []
+        try:
+            for one in hosts:
+                listener = await anyio.create_tcp_listener(
+                    local_host=one or None,
+                    local_port=cast("int", listening[0].address[1]) if listening else port,
+                    backlog=backlog,
+                    reuse_port=reuse_port,
+                )
+                listening += take_over([listener])
+            return listening
+        except BaseException as exc:
+            for made in listening:
+                made.close()
+            taken = isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE
+            if port or not listening or not taken or attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
 
 
 async def listen_unix(path: str | os.PathLike[str], *, backlog: int) -> list[ListeningSocket]:

@@ -16,7 +16,7 @@ from anyio.streams.tls import TLSStream
 from anyio_ws import WebSocket, WebSocketServer, accept_websocket, open_server, open_websocket
 from anyio_ws.options import ClientOptions, ServerOptions
 from anyio_ws.sansio import Side
-from anyio_ws.server import Handler
+from anyio_ws.service import Handler
 from anyio_ws.testing import (
     RawFrame,
     ScriptedPeer,

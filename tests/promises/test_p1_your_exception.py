@@ -18,13 +18,13 @@ from anyio_ws import (
     State,
     WebSocket,
     WebSocketServer,
+    accepting,
     mux,
     open_server,
     open_websocket,
     receiving,
     serve_websocket,
 )
-from anyio_ws import server as server_module
 from anyio_ws.connection import Connection
 from anyio_ws.contexts import exit_group
 from anyio_ws.sansio import Side
@@ -431,7 +431,7 @@ def test_ctrl_c_while_a_task_of_ours_runs_comes_out_in_the_main_task(
     ("owner", "function"),
     [
         (WebSocketServer, "_accepted"),
-        (server_module, "check_handshake"),
+        (accepting, "check_handshake"),
         (receiving, "_as_event"),
     ],
     ids=["accepting", "handshake", "events"],

@@ -299,6 +299,8 @@ class TestABadClient:
                 data = client.hello() if link.kind == "tls" else handshake_request("/")
                 if sent:
                     await tcp.send(data[:sent])
+                if link.kind != "tls":  # before TLS is there, nothing can be said
+                    assert (await tcp.receive()).startswith(b"HTTP/1.1 408 Request Timeout")
                 with pytest.raises(anyio.EndOfStream):
                     await tcp.receive()
                 assert anyio.current_time() - start == pytest.approx(7)

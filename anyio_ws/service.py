@@ -79,8 +79,8 @@ class Service:
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is no connection, in the opening handshake or open, whose handler hasn't ended."""
-        return not self._handler_tasks
+        """Whether there is no connection, from `begin` to the end of `serve`."""
+        return not (self._openings or self._handler_tasks)
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait for a *condition* on the connections, which the other methods tell of."""

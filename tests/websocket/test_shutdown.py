@@ -5,6 +5,7 @@ And what bounds a server otherwise. See `test_server`, too.
 
 from __future__ import annotations
 
+import socket
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -14,11 +15,13 @@ import pytest
 from anyio_ws import (
     ConnectionClosed,
     InvalidStatus,
+    ServerConfig,
     WebSocket,
     WebSocketServer,
     open_server,
     open_websocket,
 )
+from anyio_ws.service import Service
 
 from .helpers import settle
 
@@ -124,6 +127,26 @@ async def test_connections_may_be_left_to_their_handlers() -> None:
                 assert await ws.receive() == "after"
                 await ws.aclose()
         assert server.connections == frozenset()
+
+
+async def test_a_connection_that_was_accepted_and_not_looked_at_yet_is_waited_for() -> None:
+    service = Service(echo, ServerConfig())
+    ours, theirs = socket.socketpair()
+    with theirs:
+        opening = service.begin(ours)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(service.shut_down, None, 1001, "", 0, close_connections=False))
+            await settle()
+            assert len(tasks_of_this_test()) > 1
+            tasks.start_soon(service.serve, opening)
+            await settle()
+            assert theirs.recv(1000).startswith(b"HTTP/1.1 503 ")
+            theirs.close()
+
+
+def tasks_of_this_test() -> list[anyio.TaskInfo]:
+    here = anyio.get_current_task().id
+    return [task for task in anyio.get_running_tasks() if here in (task.id, task.parent_id)]
 
 
 async def test_wait_closed_ends_with_the_last_handler() -> None:

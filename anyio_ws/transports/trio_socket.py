@@ -31,6 +31,60 @@ VACANT: Final = 0.005
 """Seconds, once or twice, that nobody reads after a task has stopped to; what arrives waits in the kernel."""
 
 
+class _Watch:
+    """Over the connections of a run that are lent and not read: who doesn't return loses them to their `run`.
+
+    One of them has a timer for all: one each would go off for every message that comes alone.
+    """
+
+    __slots__ = ("_before", "_watcher", "away")
+
+    def __init__(self) -> None:
+        self.away: set[TrioSocketTransport] = set()
+        """Lent, and nobody reads."""
+        self._before: dict[
+            TrioSocketTransport, int
+        ] = {}  # how often they had been read, at the last look
+        self._watcher: TrioSocketTransport | None = None  # whose `run` has the timer
+
+    def begin(self, transport: TrioSocketTransport) -> None:
+        """Let *transport* have the timer, if nobody has; its `run` is parked."""
+        if self._watcher is None:
+            self._watcher = transport
+            transport.vacant.deadline = trio.current_time() + VACANT
+
+    def leave(self, transport: TrioSocketTransport) -> None:
+        """*transport* is over."""
+        self.away.discard(transport)
+        self._before.pop(transport, None)
+
+    def end(self, transport: TrioSocketTransport) -> None:
+        """*transport* isn't parked any more; if it had the timer, this is the time to look."""
+        if self._watcher is not transport:
+            return
+        self._watcher = None
+        before, self._before = self._before, {one: one.reads for one in self.away}
+        for one, reads in before.items():
+            if self._before.get(one) == reads:
+                one.give_back()
+        for one in self.away:
+            if one.is_parked:
+                self.begin(one)
+                break
+
+
+_watch: Final = trio.lowlevel.RunVar[_Watch]("anyio_ws's watch")
+
+
+def _watch_of_run() -> _Watch:
+    try:
+        return _watch.get()
+    except LookupError:
+        watch = _Watch()
+        _watch.set(watch)
+        return watch
+
+
 class TrioSocketTransport:
     """See `anyio_ws.transports.base.Transport`. Takes a connected, non-blocking socket over."""
 
@@ -63,10 +117,13 @@ class TrioSocketTransport:
         self._reads_in_run = False  # `run` waits for input
         self._lent = False  # a task in `read` is who reads, now or in a moment
         self._borrowed = False  # now
-        self._reads = 0  # how often `read` was called
-        self._vacant = (
-            trio.CancelScope()
-        )  # while lent: its deadline is when `run` looks whether it still is
+        self._watch = _watch_of_run()
+        self.reads = 0
+        """How often `read` was called."""
+        self.is_parked = False
+        """Whether `run` waits until the connection isn't lent any more."""
+        self.vacant = trio.CancelScope()
+        """What `run` is parked in."""
 
     @property
     def reader(self) -> Reader:
@@ -156,6 +213,7 @@ class TrioSocketTransport:
                             self._sink.alarm()
         finally:
             self._over = True
+            self._watch.leave(self)
             self._nursery = None
             self._output.clear()
             self._unsent = 0
@@ -183,12 +241,16 @@ class TrioSocketTransport:
 
     async def _wait_while_lent(self) -> None:
         while self._lent:
-            before = self._reads
-            deadline = math.inf if self._borrowed else trio.current_time() + VACANT
-            with trio.CancelScope(deadline=deadline) as self._vacant:
-                await trio.sleep_forever()
-            if not self._borrowed and self._reads == before:
-                self._lent = False
+            with trio.CancelScope() as self.vacant:
+                self.is_parked = True
+                try:
+                    if not self._borrowed:
+                        self._watch.away.add(self)
+                        self._watch.begin(self)
+                    await trio.sleep_forever()
+                finally:
+                    self.is_parked = False
+                    self._watch.end(self)
 
     # Lending.
 
@@ -204,16 +266,19 @@ class TrioSocketTransport:
             self._lent = True
             if self._reads_in_run:
                 trio.lowlevel.notify_closing(self._socket)
-        self._reads += 1
+        self.reads += 1
         self._borrowed = True
+        self._watch.away.discard(self)
         try:
             await trio.lowlevel.wait_readable(self._socket)
         except trio.ClosedResourceError:
             return  # interrupted, or it is over
         finally:
             self._borrowed = False
-            if self._vacant.deadline == math.inf:
-                self._vacant.deadline = trio.current_time() + VACANT
+            if not self._over:
+                self._watch.away.add(self)
+                if self.is_parked:
+                    self._watch.begin(self)
         if self.ready:
             self._read_chunk(self._sink)
 
@@ -224,7 +289,8 @@ class TrioSocketTransport:
     def give_back(self) -> None:
         if self._lent and not self._borrowed:
             self._lent = False
-            self._vacant.cancel()
+            self._watch.away.discard(self)
+            self.vacant.cancel()
 
     @trio.lowlevel.enable_ki_protection  # it may be called in a task of the program's
     def _read_chunk(self, sink: Sink) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import anyio
 import pytest
 
-from anyio_ws import ConnectionClosedError
+from anyio_ws import ConnectionClosedError, WebSocket
 from anyio_ws.testing import RawFrame, ScriptedPeer
 
 from ..sansio.helpers import PING, PONG, ping, text
@@ -43,6 +45,24 @@ async def test_so_it_is_after_a_receive_that_was_cancelled() -> None:
         await peer.send(ping(b"?"))
         begin = anyio.current_time()
         assert (await peer.receive()).payload == b"?"
+        assert anyio.current_time() - begin < MOMENT
+
+
+@pytest.mark.parametrize("ended", [0, 1, 5], ids=["none ends", "the first ends", "half end"])
+async def test_of_many_connections_that_are_busy_every_ping_is_answered(ended: int) -> None:
+    async with AsyncExitStack() as stack:
+        connections: list[tuple[WebSocket, ScriptedPeer]] = []
+        for _ in range(10):
+            ws, peer = await stack.enter_async_context(server_and_peer())
+            await peer.send(text("x"))
+            assert await ws.receive() == "x"
+            connections.append((ws, peer))
+        for ws, _ in connections[:ended]:
+            await ws.aclose()
+        begin = anyio.current_time()
+        for _, peer in connections[ended:]:
+            await peer.send(ping(b"?"))
+            assert (await peer.receive()).payload == b"?"
         assert anyio.current_time() - begin < MOMENT
 
 

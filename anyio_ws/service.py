@@ -29,6 +29,7 @@ from .transports.dial import Connectable
 from .transports.interrupts import keep_interrupts_out, let_interrupts_in
 from .transports.scheduling import Signal
 from .transports.sockets import peer_address
+from .transports.tls import check_serving
 from .waiting import new_signal
 from .websocket import WebSocket
 
@@ -47,8 +48,11 @@ class Service:
     def __init__(self, handler: Handler, config: ServerConfig) -> None:
         """
         :raises TypeError: *handler* is no async function, or its ``process_request`` isn't
+        :raises ValueError: ``ssl`` can't be a server's
         """
         check_async("the handler", handler)
+        if config.ssl is not None:
+            check_serving(config.ssl)
         self._handler = handler
         self._config = config
         self._process_request = getattr(handler, "process_request", None)

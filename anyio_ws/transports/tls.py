@@ -16,6 +16,7 @@ sent goes below.
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from anyio.streams.tls import TLSAttribute
@@ -23,7 +24,7 @@ from anyio.streams.tls import TLSAttribute
 from .base import Reader, Sink, Transport, TypedAttributes, text_of
 from .sockets import read_buffer
 
-__all__ = ["TLSEngine", "TLSHandshakeError", "TLSTransport", "secured"]
+__all__ = ["TLSEngine", "TLSHandshakeError", "TLSTransport", "check_serving", "secured"]
 
 RECORD: Final = 2**14
 """Bytes of plaintext in a record, at most (RFC 8446, section 5.1)."""
@@ -50,6 +51,35 @@ class TLSEngine:
             server_side=server_side,
             server_hostname=None if server_side else hostname,
         )
+
+
+def check_serving(context: ssl.SSLContext) -> None:
+    """Try *context* in a handshake with ourselves: without a certificate every client would fail.
+
+    A context that chooses another one by the name that is asked for (``sni_callback``) isn't tried.
+
+    :raises ValueError: it can't be a server's
+    """
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ours.check_hostname = False
+    ours.verify_mode = ssl.CERT_NONE
+    try:
+        server = TLSEngine(context, server_side=True)
+        if context.sni_callback is not None:
+            return
+        client = TLSEngine(ours, server_side=False)
+        with suppress(ssl.SSLWantReadError):
+            client.object.do_handshake()
+        server.incoming.write(client.outgoing.read())
+        with suppress(ssl.SSLWantReadError):
+            server.object.do_handshake()
+    except ssl.SSLError as exc:
+        if exc.reason is None:
+            raise ValueError(f"ssl isn't a context for servers: {exc}") from exc
+        if exc.reason == "NO_SHARED_CIPHER":
+            raise ValueError(
+                "ssl has no certificate that a server could show: load_cert_chain"
+            ) from exc
 
 
 def secured(below: Transport, engine: TLSEngine | None) -> Transport:

@@ -6,11 +6,13 @@ And what bounds a server otherwise. See `test_server`, too.
 from __future__ import annotations
 
 import socket
+import ssl
 from contextlib import AsyncExitStack
 from functools import partial
 
 import anyio
 import pytest
+import trustme
 
 from anyio_ws import (
     ConnectionClosed,
@@ -18,6 +20,7 @@ from anyio_ws import (
     ServerConfig,
     WebSocket,
     WebSocketServer,
+    endpoint,
     open_server,
     open_websocket,
 )
@@ -266,3 +269,40 @@ async def test_of_several_addresses_all_or_none_are_listened_on() -> None:
     with pytest.raises(ValueError, match="no host"):
         async with open_server(echo, [], 0):
             pass
+
+
+async def test_a_tls_context_that_cannot_serve_is_refused_at_once(
+    server_ssl_context: ssl.SSLContext, client_ssl_context: ssl.SSLContext
+) -> None:
+    with pytest.raises(ValueError, match="context for servers"):
+        async with open_server(echo, "127.0.0.1", 0, ssl=client_ssl_context):
+            pass
+    bare = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with pytest.raises(ValueError, match="no certificate"):
+        async with open_server(echo, "127.0.0.1", 0, ssl=bare):
+            pass
+    strict = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    strict.verify_mode = ssl.CERT_REQUIRED
+    with pytest.raises(ValueError, match="no certificate"):
+        endpoint(echo, ssl=strict)
+
+
+async def test_a_tls_context_that_wants_certificates_or_chooses_by_name_can_serve(
+    ca: trustme.CA, client_ssl_context: ssl.SSLContext
+) -> None:
+    chosen = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("localhost").configure_cert(chosen)
+
+    def choose(tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        assert name == "localhost"
+        tls.context = chosen
+
+    by_name = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    by_name.sni_callback = choose
+    async with open_server(echo, "localhost", 0, ssl=by_name) as server:
+        async with open_websocket(server.url, ssl=client_ssl_context) as ws:
+            await ws.send("hello")
+            assert await ws.receive() == "hello"
+    chosen.verify_mode = ssl.CERT_REQUIRED
+    async with open_server(echo, "localhost", 0, ssl=chosen):
+        pass

@@ -52,7 +52,7 @@ ANSWERS: dict[str, tuple[bytes, int, dict[str, list[str]], str]] = {
         {},
         "HTTP version 1.0 instead of 1.1",
     ),
-    "an older HTTP, bare": (b"HEAD / HTTP/1.0\r\n\r\n", 505, {}, "HTTP version 1.0 instead of 1.1"),
+    "an older HTTP, bare": (b"GET / HTTP/1.0\r\n\r\n", 505, {}, "HTTP version 1.0 instead of 1.1"),
     "a newer HTTP": (b"PRI * HTTP/2.0\r\n\r\n", 505, {}, "HTTP version 2.0 instead of 1.1"),
     "no HTTP": (b"HELO there\r\n\r\n", 400, {}, "illegal request line"),
     "no version of HTTP": (
@@ -161,6 +161,15 @@ def test_every_refusal_has_its_status_a_short_text_and_the_end(
     assert isinstance(protocol.handshake_exc, InvalidHandshake)
     assert reason in str(protocol.handshake_exc)
     assert state_of(protocol) is State.CONNECTING
+
+
+def test_in_answer_to_head_the_text_is_counted_and_left_out() -> None:
+    data = b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"
+    head = refused(ServerProtocol(), data, lambda data: iter([data]))
+    same = refused(ServerProtocol(), data.replace(b"HEAD", b"POST"), lambda data: iter([data]))
+    assert head.body == b""
+    assert head.fields["content-length"] == [str(len(same.body))]
+    assert same.body
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -35,6 +35,7 @@ from .options import (
     ServerConfig,
     ServerOptions,
 )
+from .routing import Router
 from .sansio import Close, CloseCode, Headers, Request, Response, State
 from .server import Endpoint, WebSocketServer, endpoint, open_server, serve_websocket
 from .websocket import Fragments, MessageReader, WebSocket
@@ -72,6 +73,7 @@ __all__ = [
     "Request",
     "Response",
     "ResponseHeaders",
+    "Router",
     "ServerConfig",
     "ServerOptions",
     "State",

@@ -47,7 +47,7 @@ from .transports.interrupts import let_interrupts_in
 from .transports.tls import TLSEngine, secured
 from .websocket import WebSocket
 
-__all__ = ["AcceptWebSocket", "Admission", "accept_websocket"]
+__all__ = ["AcceptWebSocket", "Admission", "accept_websocket", "asks_for_websocket"]
 
 SHUTTING_DOWN: Final = "The server is shutting down."
 
@@ -195,7 +195,7 @@ class AcceptWebSocket(ConnectionContext):
             if answer is not None:
                 return _checked(answer)
         handle_http = self._config.handle_http
-        if handle_http is not None and not _asks_for_websocket(request):
+        if handle_http is not None and not asks_for_websocket(request):
             if _has_body(request):
                 return self._protocol.reject(413, "Requests that have a body aren't accepted.\n")
             return _checked(await self._ask(handle_http(request)))
@@ -272,7 +272,8 @@ def _from_here(request: Request) -> bool:
     return not origins or same_origin(origins[0], request.headers.get("Host", ""))
 
 
-def _asks_for_websocket(request: Request) -> bool:
+def asks_for_websocket(request: Request) -> bool:
+    """Whether the request is for a WebSocket connection, which it may still be denied."""
     names = (token.strip().lower() for token in request.headers.get("Upgrade", "").split(","))
     return "websocket" in names
 

@@ -15,10 +15,10 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from .accepting import AcceptWebSocket
 from .contexts import exit_group
-from .options import ServerConfig, ServerOptions, check_async, server_config
+from .options import ServerConfig, ServerOptions, server_config
 from .sansio import CloseCode
 from .sansio.headers import build_host
-from .service import Handler, Service
+from .service import Handler, Service, check_handler
 from .transports.dial import SocketAddress
 from .transports.interrupts import apply_to_trio, keep_interrupts_out
 from .transports.listen import AnyListener, ListeningSocket, listen_tcp, listen_unix, take_over
@@ -309,7 +309,7 @@ def open_server(
     Leaving the block normally is ``await server.shutdown()``; leaving it by an exception ends everything
     now. For the rest, and the errors, see `serve_websocket`.
     """
-    check_async("the handler", handler)
+    check_handler(handler)
     _check_address(host, port, unix_path, listeners)
     merged = server_config(config, options)
     return _OpenServer(partial(_listen, handler, host, port, unix_path, listeners, merged))

@@ -20,7 +20,7 @@ from .accepting import AcceptWebSocket
 from .exceptions import ConnectionClosed, InvalidHandshake
 from .notice import Notice
 from .opening import ConnectionContext
-from .options import HandlerErrorHook, ServerConfig, check_async
+from .options import HandlerErrorHook, ProcessRequest, ServerConfig, check_async
 from .sansio import Response
 from .sansio.frames import check_close
 from .sansio.protocol import LoggerLike
@@ -33,7 +33,7 @@ from .transports.tls import check_serving
 from .waiting import new_signal
 from .websocket import WebSocket
 
-__all__ = ["Handler", "Service"]
+__all__ = ["Handler", "Service", "check_handler"]
 
 Handler: TypeAlias = Callable[..., Awaitable[object]]
 """Called with each accepted connection, in a task of its own; the connection ends with it."""
@@ -50,14 +50,11 @@ class Service:
         :raises TypeError: *handler* is no async function, or its ``process_request`` isn't
         :raises ValueError: ``ssl`` can't be a server's
         """
-        check_async("the handler", handler)
+        self._process_request = check_handler(handler)
         if config.ssl is not None:
             check_serving(config.ssl)
         self._handler = handler
         self._config = config
-        self._process_request = getattr(handler, "process_request", None)
-        if self._process_request is not None:
-            check_async("process_request", self._process_request)
         self._openings: set[AcceptWebSocket] = set()
         self._connections: set[WebSocket] = set()
         self._places: set[AcceptWebSocket] = set()  # of those that were accepted
@@ -246,6 +243,18 @@ class Service:
             if not opening.ended or not _is_end_of_connection(exc):
                 raise  # an error, or the end of another connection than this one
             self._logger.debug("handler ended with its connection: %s", exc)
+
+
+def check_handler(handler: Handler, what: str = "the handler") -> ProcessRequest | None:
+    """Return the ``process_request`` that *handler* brings, if it does.
+
+    :raises TypeError: one of them is no async function
+    """
+    check_async(what, handler)
+    process_request: ProcessRequest | None = getattr(handler, "process_request", None)
+    if process_request is not None:
+        check_async("process_request", process_request)
+    return process_request
 
 
 def _is_end_of_connection(exc: Exception) -> bool:

@@ -11,7 +11,7 @@ import secrets
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from types import SimpleNamespace, TracebackType
+from types import MappingProxyType, SimpleNamespace, TracebackType
 from typing import Any, Final, TypeAlias, cast
 
 import anyio
@@ -94,6 +94,9 @@ class WebSocket(ObjectStream[str | bytes]):
 
     username: str | None = None
     """Who the client is, as `basic_auth` found out, or a hook of yours; None where nobody asked."""
+
+    path_parameters: Mapping[str, str] = MappingProxyType({})
+    """What the parameters of a path are, as `Router` found out; those of the routers above, too."""
 
     def __repr__(self) -> str:
         return f"<WebSocket {self.url} {self.state.name} id={self.id}>"

@@ -1,20 +1,23 @@
-"""WebSocket URIs (RFC 6455, section 3). Nothing else in the package splits a URL."""
+"""WebSocket URIs (RFC 6455, section 3) and request targets. Nothing else in the package splits a URL."""
 
 from __future__ import annotations
 
+import string
 import urllib.parse
 from dataclasses import dataclass
 
 from ..exceptions import InvalidURI
 from .headers import build_host
 
-__all__ = ["WebSocketURI", "parse_uri", "same_origin"]
+__all__ = ["WebSocketURI", "parse_uri", "same_origin", "split_target", "unquote"]
 
 # What may stand in a path or query as it is: RFC 3986's reserved and unreserved characters, and "%"
 # for what is escaped already.
 _SAFE = "/?:@!$&'()*+,;=-._~%[]"
 
 _NOT_IN_A_HOST = frozenset('"<>\\^`{|}%')
+
+_HEX = frozenset(string.hexdigits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +103,26 @@ def same_origin(origin: str, host: str) -> bool:
         )
     except ValueError:
         return False
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """Split a request target (RFC 9112, section 3.2) into its path and its query, with the question mark.
+
+    Of an absolute URI, scheme and host are left out. Where there is no path, as in ``*``, it is "".
+    """
+    path, mark, query = target.partition("?")
+    if not path.startswith("/"):
+        _, absolute, rest = path.partition("://")
+        path = f"/{rest.partition('/')[2]}" if absolute else ""
+    return path, mark + query
+
+
+def unquote(text: str) -> str:
+    """Decode what is percent-encoded UTF-8 (RFC 3986, section 2.1).
+
+    :raises ValueError: a "%" without its two digits, or not UTF-8
+    """
+    for escape in text.split("%")[1:]:
+        if len(escape) < 2 or not _HEX.issuperset(escape[:2]):
+            raise ValueError(f"{'%' + escape[:2]!r} is no percent-encoded byte")
+    return urllib.parse.unquote_to_bytes(text).decode()

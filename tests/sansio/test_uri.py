@@ -6,7 +6,7 @@ import pytest
 
 from anyio_ws.exceptions import InvalidURI
 from anyio_ws.sansio import WebSocketURI, parse_uri
-from anyio_ws.sansio.uri import same_origin
+from anyio_ws.sansio.uri import same_origin, split_target, unquote
 
 
 @pytest.mark.parametrize(
@@ -142,3 +142,37 @@ def test_a_character_that_no_host_has_is_refused(char: str) -> None:
 
 def test_no_host_at_all_is_not_the_same_origin() -> None:
     assert not same_origin("http://", "")
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("/", "/", ""),
+        ("/a/b?c=/d?e", "/a/b", "?c=/d?e"),
+        ("/a?", "/a", "?"),
+        ("//a", "//a", ""),
+        ("/a://b", "/a://b", ""),
+        ("http://h/a/b?c", "/a/b", "?c"),
+        ("http://h", "/", ""),
+        ("http://h?a=/b", "/", "?a=/b"),
+        ("*", "", ""),
+        ("h:443", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_a_request_target_is_split_into_path_and_query(target: str, path: str, query: str) -> None:
+    assert split_target(target) == (path, query)
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [("", ""), ("a+b", "a+b"), ("a%20b", "a b"), ("%2f%2F", "//"), ("%e2%82%AC", "€"), ("%2541", "%41")],
+)  # fmt: skip
+def test_what_is_percent_encoded_is_decoded_once(text: str, meaning: str) -> None:
+    assert unquote(text) == meaning
+
+
+@pytest.mark.parametrize("text", ["%", "a%4", "%zz", "%4g", "%%41", "%+1", "%ff", "%c3", "\ud800"])
+def test_what_is_not_percent_encoded_utf_8_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # of several kinds
+        unquote(text)

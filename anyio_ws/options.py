@@ -370,8 +370,13 @@ def check_async(what: str, function: object) -> None:
     inner = function
     while isinstance(inner, functools.partial):
         inner = cast("functools.partial[object]", inner).func
-    plain = inspect.isfunction(inner) or inspect.ismethod(inner)
-    if not callable(inner) or (plain and not inspect.iscoroutinefunction(inner)):
+    if isinstance(inner, type):
+        fits = hasattr(inner, "__await__")  # what it makes can be awaited
+    elif inspect.isfunction(inner) or inspect.ismethod(inner):
+        fits = inspect.iscoroutinefunction(inner)
+    else:
+        fits = callable(inner)
+    if not fits:
         raise TypeError(f"{what} must be an async function, not {function!r}")
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Generator
 from functools import partial
+from typing import Any
 
 import anyio
 import pytest
@@ -20,6 +22,7 @@ from anyio_ws import (
     ConnectionClosedError,
     InvalidStatus,
     ProtocolError,
+    Request,
     ServerConfig,
     WebSocket,
     WebSocketServer,
@@ -393,8 +396,38 @@ def plain_handler(ws: WebSocket) -> None:
     """What forgets to be async."""
 
 
-@pytest.mark.parametrize("handler", [plain_handler, partial(plain_handler), "handler"])
+class Plain:
+    """Which isn't its own instance."""
+
+    async def __call__(self, ws: WebSocket) -> None: ...
+
+
+class Fits:
+    """What it makes can be awaited, as what an async function makes."""
+
+    def __init__(self, ws: WebSocket) -> None:
+        self._ws = ws
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._ws.send("hello").__await__()
+
+
+class BadHook(Plain):
+    def process_request(self, ws: WebSocket, request: Request) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [plain_handler, partial(plain_handler), "handler", Plain, partial(Plain), BadHook()],
+)
 async def test_a_handler_that_is_no_async_function_is_refused_at_once(handler: object) -> None:
     with pytest.raises(TypeError, match="async function"):
-        async with open_server(handler, "127.0.0.1", 0):  # type: ignore[arg-type]  # the mistake
-            pass
+        open_server(handler, "127.0.0.1", 0)  # type: ignore[arg-type]  # the mistake
+
+
+@pytest.mark.parametrize("handler", [Plain(), partial(Plain()), Fits, partial(Fits)])
+async def test_what_can_be_called_and_awaited_is_a_handler(handler: Any) -> None:
+    async with open_server(handler, "127.0.0.1", 0) as server:
+        async with open_websocket(server.url) as ws:
+            await ws.wait_closed()
+            assert ws.close_code == 1000

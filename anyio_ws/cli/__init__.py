@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from anyio_ws.cli import signals
 from anyio_ws.sansio.codec import CODEC
 
+DEMO = "'anyio-ws[demo]'"  # the distribution, as pip is told it
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` names and return its exit code.
@@ -29,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(versions())
         return 0
     if arguments.command is None:
-        parser.error("which command? (there is: demo)")
-    return _demo(arguments)
+        parser.error("which command? (there are: serve, demo)")
+    return int(arguments.run(arguments))
 
 
 def versions() -> str:
@@ -54,12 +56,69 @@ def _parser() -> argparse.ArgumentParser:
         "--version", action="store_true", help="show our version and those of what we stand on"
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _describe_serve(commands.add_parser("serve", help="serve a handler of yours"))
+    _describe_demo(
+        commands.add_parser(
+            "demo", help="three live feeds of this machine: served, opened and merged"
+        )
+    )
+    return parser
 
-    demo = commands.add_parser(
-        "demo",
-        help="three live feeds of this machine: served, opened and merged",
-        description="Serve three feeds of live readings of this machine on the loopback interface "
-        "(cpu, memory, network), open a WebSocket to each, merge them, and show what arrives.",
+
+def _describe_serve(serve: argparse.ArgumentParser) -> None:
+    serve.set_defaults(run=_serve, usage_error=serve.error)
+    serve.description = (
+        "Serve WebSockets with a handler: an async function that is called with each connection, a Router, "
+        "or any other async callable. The module is imported with the current directory on the path. SIGINT "
+        "or SIGTERM ends the server: connections are closed with 1001 (going away), handlers finish, and the "
+        "exit code is 0; a second signal ends it at once, and the exit code is 1."
+    )
+    serve.add_argument(
+        "handler", nargs="?", metavar="module:handler", help="what to serve, as in app.chat:handle"
+    )
+    serve.add_argument(
+        "--echo", action="store_true", help="instead: send every message back, to try clients with"
+    )
+    serve.add_argument(
+        "--host",
+        action="append",
+        help='address or name to listen on; may be repeated; "" is every interface (default: 127.0.0.1)',
+    )
+    serve.add_argument(
+        "--port", type=_port, help="port to listen on; 0 is any free one (default: 8765)"
+    )
+    serve.add_argument("--unix", metavar="PATH", help="listen on a Unix socket instead")
+    serve.add_argument(
+        "--cert", metavar="FILE", help="for TLS: certificate, and what else its chain needs, in PEM"
+    )
+    serve.add_argument(
+        "--key", metavar="FILE", help="the certificate's private key, if it is in another file"
+    )
+    serve.add_argument(
+        "--backend",
+        choices=("asyncio", "trio"),
+        default="asyncio",
+        help="what to run on (default: asyncio)",
+    )
+    serve.add_argument("--uvloop", action="store_true", help="run asyncio on uvloop")
+    serve.add_argument(
+        "--reuse-port", action="store_true", help="share the port with other processes that do so"
+    )
+    serve.add_argument(
+        "--grace",
+        type=_not_negative,
+        default=0.0,
+        metavar="SECONDS",
+        help="what handlers are given to finish before their connections are closed (default: 0)",
+    )
+    serve.add_argument("-v", "--verbose", action="store_true", help="log at DEBUG, frames and all")
+
+
+def _describe_demo(demo: argparse.ArgumentParser) -> None:
+    demo.set_defaults(run=_demo)
+    demo.description = (
+        "Serve three feeds of live readings of this machine on the loopback interface "
+        "(cpu, memory, network), open a WebSocket to each, merge them, and show what arrives."
     )
     demo.add_argument(
         "--backend",
@@ -86,7 +145,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print a line per message, not a table; so it is when the output is not a terminal",
     )
-    return parser
 
 
 def _positive(text: str) -> float:
@@ -106,9 +164,56 @@ def _not_negative(text: str) -> float:
     return number
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f"not a port: {text!r}")
+    return int(text)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    _check_serve(arguments)
+    if arguments.backend == "trio" and not importlib.util.find_spec("trio"):
+        return _missing("serve", "trio", "'anyio-ws[trio]'")
+    if arguments.uvloop and not importlib.util.find_spec("uvloop"):
+        return _missing("serve", "uvloop", "uvloop")
+    from anyio_ws.cli import serve
+
+    return serve.run(
+        target=arguments.handler,
+        hosts=arguments.host or ["127.0.0.1"],
+        port=8765 if arguments.port is None else arguments.port,
+        unix_path=arguments.unix,
+        certificate=arguments.cert,
+        key=arguments.key,
+        reuse_port=arguments.reuse_port,
+        grace=arguments.grace,
+        backend=arguments.backend,
+        use_uvloop=arguments.uvloop,
+        verbose=arguments.verbose,
+    )
+
+
+def _check_serve(arguments: argparse.Namespace) -> None:
+    """Refuse what makes no sense together.
+
+    :raises SystemExit: it doesn't
+    """
+    if (arguments.handler is None) == (not arguments.echo):
+        arguments.usage_error("what is to be served? module:handler, or --echo")
+    if arguments.unix is not None:
+        given = {"--host": arguments.host, "--port": arguments.port is not None}
+        for name, value in {**given, "--reuse-port": arguments.reuse_port}.items():
+            if value:
+                arguments.usage_error(f"argument {name}: not allowed with argument --unix")
+    if arguments.key is not None and arguments.cert is None:
+        arguments.usage_error("argument --key: not without --cert")
+    if arguments.uvloop and arguments.backend != "asyncio":
+        arguments.usage_error(f"argument --uvloop: not with the backend {arguments.backend}")
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     if arguments.backend == "trio" and not importlib.util.find_spec("trio"):
-        return _missing("trio")
+        return _missing("demo", "trio", DEMO)
     with signals.held():
         try:
             from anyio_ws.cli import demo
@@ -116,7 +221,7 @@ def _demo(arguments: argparse.Namespace) -> int:
             module = (error.name or "").partition(".")[0]
             if module not in ("psutil", "rich"):
                 raise
-            return _missing(module)
+            return _missing("demo", module, DEMO)
 
         demo.run(
             backend=arguments.backend,
@@ -127,6 +232,6 @@ def _demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _missing(module: str) -> int:
-    print(f"anyio-ws demo needs {module}: pip install 'anyio-ws[demo]'", file=sys.stderr)
+def _missing(command: str, module: str, package: str) -> int:
+    print(f"anyio-ws {command} needs {module}: pip install {package}", file=sys.stderr)
     return 2

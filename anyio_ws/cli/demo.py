@@ -11,7 +11,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from signal import Signals
@@ -22,7 +22,7 @@ from rich.live import Live
 
 from anyio_ws import WebSocket, mux, open_server, open_websocket
 from anyio_ws.cli.readings import Reading, feeds
-from anyio_ws.cli.signals import ENDING, release
+from anyio_ws.cli.signals import awaited, cancel_at_signal, release
 from anyio_ws.cli.table import build_table
 
 Messages = AsyncIterable[tuple[WebSocket, str | bytes]]
@@ -76,12 +76,6 @@ async def show_lines(merged: Messages, names: Mapping[WebSocket, str]) -> None:
             return
 
 
-async def cancel_at_signal(signals: AsyncIterator[Signals], scope: anyio.CancelScope) -> None:
-    """Cancel ``scope`` when the first of the signals comes."""
-    await anext(signals)
-    scope.cancel()
-
-
 async def demo(*ending: Signals, interval: float, seconds: float, plain: bool) -> None:
     """Show the feeds for so many seconds (0: for ever), or until a signal of ``ending`` comes."""
     with (
@@ -97,10 +91,9 @@ async def demo(*ending: Signals, interval: float, seconds: float, plain: bool) -
 
 def run(*, backend: str, interval: float, seconds: float, plain: bool) -> None:
     """Run the demo on ``backend``, which is "trio" or "asyncio", until it ends."""
-    # On Windows asyncio can't wait for signals; there Ctrl-C comes as a KeyboardInterrupt.
-    ending = () if (sys.platform, backend) == ("win32", "asyncio") else ENDING
     # A table is drawn over itself again and again, which takes a terminal that can do that.
     plain = plain or not sys.stdout.isatty() or Console().is_dumb_terminal
     anyio.run(
-        partial(demo, *ending, interval=interval, seconds=seconds, plain=plain), backend=backend
+        partial(demo, *awaited(backend), interval=interval, seconds=seconds, plain=plain),
+        backend=backend,
     )

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
+
+import anyio
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -35,3 +37,17 @@ def release() -> None:
     """Let them through, those first that came meanwhile."""
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
+def awaited(backend: str) -> tuple[signal.Signals, ...]:
+    """Return those that a program on ``backend`` can wait for."""
+    # On Windows asyncio can't; there Ctrl-C comes as a KeyboardInterrupt.
+    return () if (sys.platform, backend) == ("win32", "asyncio") else ENDING
+
+
+async def cancel_at_signal(
+    signals: AsyncIterator[signal.Signals], scope: anyio.CancelScope
+) -> None:
+    """Cancel ``scope`` when the next of the signals comes."""
+    await anext(signals)
+    scope.cancel()

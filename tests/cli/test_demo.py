@@ -8,11 +8,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +17,6 @@ import psutil
 import pytest
 from rich.console import Console
 
-import anyio_ws
 from anyio_ws import open_server, open_websocket
 from anyio_ws.__main__ import main
 from anyio_ws.cli.demo import send_readings
@@ -29,32 +24,10 @@ from anyio_ws.cli.readings import COUNTERS, feeds
 from anyio_ws.cli.table import build_table
 from anyio_ws.sansio.codec import CODEC
 
-BACKENDS = ["asyncio", "trio"]
+from .helpers import BACKENDS, PATIENCE, PYTHON, run, run_without, running
+
 FEEDS = ["cpu", "memory", "network"]
-PATIENCE = 30  # seconds, for a machine that is busy
-
-# The processes import the same package as these tests, and tell what they forgot to close.
-ROOT = Path(anyio_ws.__file__).parents[1]
-PYTHON = [sys.executable, "-W", "always::ResourceWarning"]
 DEMO = [*PYTHON, "-m", "anyio_ws", "demo", "--interval", "0.1"]
-ENVIRONMENT = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that ends by itself."""
-    return subprocess.run(
-        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE
-    )
-
-
-@contextmanager
-def running(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run a command that must be ended; kill it if the test didn't."""
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, text=True, **options) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def parse(line: str) -> tuple[str, Any]:
@@ -283,7 +256,7 @@ def test_a_command_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([])
     assert caught.value.code == 2
-    assert "which command? (there is: demo)" in capsys.readouterr().err
+    assert "which command? (there are: serve, demo)" in capsys.readouterr().err
 
 
 def test_versions_are_shown_of_all_that_matters(capsys: pytest.CaptureFixture[str]) -> None:
@@ -292,15 +265,6 @@ def test_versions_are_shown_of_all_that_matters(capsys: pytest.CaptureFixture[st
     names = [line.split()[0] for line in lines]
     assert names == ["anyio-ws", "Python", "anyio", "trio", "h11", "codec:"]
     assert lines[-1] == f"codec: {CODEC}"
-
-
-def run_without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run our command line where ``module`` can't be imported."""
-    program = (
-        f"import sys; sys.modules[{module!r}] = None;"
-        "from anyio_ws.__main__ import main; sys.exit(main())"
-    )
-    return run(*PYTHON, "-c", program, *arguments)
 
 
 @pytest.mark.parametrize(

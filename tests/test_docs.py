@@ -21,17 +21,24 @@ PRINTS = {
     "fan_in": "spread 0.5\n",
     "forever": "serving\nended by SIGTERM\n",
     "give_up_sending": "given up: True\nas many as were sent: True\n",
+    "graceful": "hello\nSIGTERM, 1 connections\nplease leave\nended\n",
     "handler_errors": "client: received 1011 (internal error); then sent 1011 (internal error)\n"
     "12.5\n"
     "failed: ['/1: division by zero']\n"
     "client: received 1011 (internal error); then sent 1011 (internal error)\n"
     "the server ended: division by zero\n",
+    "hooks": "this sample True\n410 That is gone.\n200 fine\n404 There are only WebSockets here.\n"
+    "410 That is gone.\n",
     "listeners": "over TCP\nhere\n",
     "listen": "you said 'hello'\nb'and this is binary'\n",
+    "mounted": "hello 1\n",
     "only_send": "tick\nthe client has left\n",
     "own_io": "TEXT b'hello'\nCLOSE b'\\x03\\xe8that is all'\nCLOSED 1000 that is all\n",
     "poll": "in three parts\n",
+    "routes": "/ welcome\n/rooms/caf%C3%A9?since=5 this is café\n/files/logs/today you follow logs/today\n"
+    "/rooms 404\n/admin/users/ada 401\nroot watches ada\n",
     "task_group": "HELLO\n",
+    "tls_server": "wss\nyou used 127.0.0.1\n",
     "unix_socket": "hello\n",
     "your_exception": "out of range: 999\ncancelled: True\n"
     "and the block goes on\nleft without an error\n",

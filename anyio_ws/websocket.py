@@ -27,6 +27,7 @@ from .notice import Notice
 from .receiving import Discarding, Events, Fragments, MessageReader, take_nowait, wait_for_message
 from .sansio import CloseCode, Extension, Opcode, Request, Response, State
 from .sansio.frames import MAX_CONTROL_PAYLOAD, check_close
+from .sansio.protocol import LoggerLike
 from .waiting import pass_turnstile, wait_for
 
 __all__ = ["Fragments", "MessageReader", "Sendable", "WebSocket"]
@@ -107,6 +108,11 @@ class WebSocket(ObjectStream[str | bytes]):
     def id(self) -> uuid.UUID:
         """Tells connections apart, in logs for example."""
         return self._connection.protocol.id
+
+    @property
+    def logger(self) -> LoggerLike:
+        """Where it says what happens: the option of that name."""
+        return self._connection.protocol.logger
 
     @property
     def response(self) -> Response:

@@ -65,6 +65,13 @@ def test_every_sample_is_shown_by_a_page() -> None:
     assert shown == {path.stem for path in SAMPLES.glob("*.py")}
 
 
+def test_the_tables_name_tests_that_exist() -> None:
+    page = ROOT.joinpath("docs", "coming-from.rst").read_text()
+    named = set(re.findall(r"^     - ``(\w+/test_\w+\.py)``$", page, re.M))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not ROOT.joinpath("tests", name).exists()] == []
+
+
 def test_readme_shows_pieces_of_samples_that_run() -> None:
     samples = [path.read_text() for path in SAMPLES.glob("*.py")]
     blocks = readme_samples()

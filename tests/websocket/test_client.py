@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import ssl
 import uuid
@@ -318,6 +319,13 @@ async def test_a_connection_tells_about_itself() -> None:
             assert isinstance(ws.id, uuid.UUID)
             assert repr(ws) == f"<WebSocket {url} OPEN id={ws.id}>"
         assert ends[0].id != ends[1].id
+
+
+async def test_a_connection_knows_its_logger() -> None:
+    mine = logging.getLogger("mine")
+    async with connected(client={"logger": mine}) as (client, server):
+        assert client.logger is mine
+        assert server.logger is logging.getLogger("anyio_ws.server")
 
 
 async def test_a_connection_has_a_place_for_the_users_own_data() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -16,6 +17,7 @@ import trustme
 
 from anyio_ws import (
     ConnectionClosed,
+    ConnectionClosedOK,
     InvalidStatus,
     ServerConfig,
     WebSocket,
@@ -48,6 +50,34 @@ async def test_handlers_are_told_and_may_finish_by_themselves() -> None:
                 tasks.start_soon(partial(server.shutdown, grace=60))
                 assert [message async for message in ws] == ["finished"]
             assert ws.close_code == 1000
+
+
+async def receive(ws: WebSocket) -> None:
+    with pytest.raises(ConnectionClosedOK):
+        await ws.receive()
+
+
+async def wait(ws: WebSocket) -> None:
+    await ws.wait_closed()
+
+
+@pytest.mark.parametrize("awaits", [receive, wait, echo])
+async def test_a_handler_that_awaits_its_connection_is_told_at_once(
+    awaits: Callable[[WebSocket], Awaitable[None]],
+) -> None:
+    told: list[int | None] = []
+
+    async def handle(ws: WebSocket) -> None:
+        await ws.send("here")
+        await awaits(ws)
+        told.append(ws.close_code)
+
+    async with open_server(handle, "127.0.0.1", 0, close_timeout=None) as server:
+        async with open_websocket(server.url) as ws:
+            assert await ws.receive() == "here"
+            with anyio.fail_after(10):
+                await server.shutdown()
+            assert told == [1001]
 
 
 async def test_a_client_is_never_told() -> None:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyio_ws import (
@@ -189,6 +189,8 @@ def test_a_parameter_may_be_any_text() -> None:
 
 WORDS = st.sampled_from(["a", "b", "ab", "é", " ", "%", "{", "/", ".."])
 SEGMENTS = st.one_of(WORDS, st.just(("one",)))
+quick = settings(deadline=None, max_examples=100)  # a machine may be busy
+
 ROUTES = st.tuples(st.lists(SEGMENTS, min_size=1, max_size=4), st.booleans())
 
 
@@ -218,6 +220,7 @@ def rank(segments: list[Any], with_rest: bool, wanted: list[str]) -> list[int] |
     return [*ranks, 2] if with_rest else ranks
 
 
+@quick
 @given(
     st.lists(ROUTES, max_size=12), st.lists(st.one_of(st.just(""), WORDS), min_size=1, max_size=6)
 )
@@ -244,6 +247,7 @@ def test_any_routes_lead_where_the_rule_says(
             assert value == ("/".join(wanted[place:]) if name == "rest" else wanted[place])
 
 
+@quick
 @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=40))
 def test_no_target_makes_a_router_raise(target: str) -> None:
     assert route(router_of("/", "/a/{b}", "/a/{b}/{c...}"), "/a/" + target) in (

@@ -13,6 +13,7 @@ import functools
 import inspect
 import logging
 import math
+import re
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from .sansio import (
 from .sansio.headers import HeadersLike
 from .sansio.http import MAX_HEADER_COUNT, MAX_HEADER_SIZE, MAX_REQUEST_LINE
 from .sansio.messages import MAX_FRAGMENTS
+from .trust import acceptable_origins
 
 __all__ = [
     "ClientConfig",
@@ -142,7 +144,7 @@ class ClientOptions(CommonOptions, total=False):
 class ServerOptions(CommonOptions, total=False):
     """What a server can be given; see `ServerConfig`."""
 
-    origins: Sequence[str | None] | None
+    origins: Sequence[str | re.Pattern[str] | None] | None
     extensions: Sequence[ServerExtensionFactory] | None
     select_subprotocol: Callable[[ServerProtocol, Sequence[str]], str | None] | None
     process_request: ProcessRequest | None
@@ -262,9 +264,10 @@ class ClientConfig(CommonConfig):
 class ServerConfig(CommonConfig):
     """The options of a server."""
 
-    origins: Sequence[str | None] | None = None
-    """Acceptable Origin headers; None among them admits a request without one. By default an Origin
-    that is present must match the Host header: other sites' scripts can't connect."""
+    origins: Sequence[str | re.Pattern[str] | None] | None = None
+    """Acceptable Origin headers: strings, and compiled patterns that must match all of it; None among them
+    admits a request without one. By default an Origin that is present must match the Host header: other
+    sites' scripts can't connect."""
     extensions: Sequence[ServerExtensionFactory] | None = None
     """Supported, in the order in which they are tried."""
     select_subprotocol: Callable[[ServerProtocol, Sequence[str]], str | None] | None = None
@@ -304,8 +307,8 @@ class ServerConfig(CommonConfig):
             most = getattr(self, name)
             if most is not None and not (isinstance(most, int) and most >= 1):
                 raise ValueError(f"{name} must be None or an integer, at least 1; got {most!r}")
-        if isinstance(self.origins, str):
-            raise TypeError(f"origins must be a sequence of strings, not {self.origins!r}")
+        if self.origins is not None:
+            object.__setattr__(self, "origins", acceptable_origins(self.origins))
         _check_header("Server", self.server_header)
         for name in ("process_request", "process_response", "handle_http"):
             hook = getattr(self, name)

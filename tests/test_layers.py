@@ -74,7 +74,7 @@ SHELVES: list[tuple[str, str]] = [
     ("transports", "transports.base"),
     ("transports", "transports transports.*"),
     ("context", "contexts"),
-    ("websocket", "errors events inbox outbox turnstile options keepalive notice"),
+    ("websocket", "errors events inbox outbox turnstile trust options keepalive notice"),
     ("websocket", "connection"),
     ("websocket", "waiting"),
     ("websocket", "receiving"),

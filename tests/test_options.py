@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import logging
 import math
+import re
 import ssl
 from typing import Any, get_type_hints
 
@@ -135,12 +136,30 @@ def test_a_value_that_makes_no_sense_is_refused_by_name(
 
 
 def test_values_of_one_side_are_checked_too() -> None:
-    with pytest.raises(TypeError, match="origins"):
-        ServerConfig(origins="http://example.org")
     with pytest.raises(ValueError, match="max_request_line"):
         ServerConfig(max_request_line=0)
     with pytest.raises(ValueError, match="X-Bad"):
         ClientConfig(additional_headers={"X-Bad": "two\r\nlines"})
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "http://example.org",
+        re.compile("http://.*"),
+        [b"http://example.org"],
+        [re.compile(b"http://.*")],
+    ],
+)
+def test_origins_are_strings_and_patterns_of_strings(origins: Any) -> None:
+    with pytest.raises(TypeError, match="origins must be"):
+        ServerConfig(origins=origins)
+
+
+def test_origins_may_be_an_iterator() -> None:
+    pattern = re.compile("http://.*")
+    config = ServerConfig(origins=iter(["http://example.org", pattern, None]))  # type: ignore[arg-type]  # as one may
+    assert config.origins == ("http://example.org", pattern, None)
 
 
 @pytest.mark.parametrize(

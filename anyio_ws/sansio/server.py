@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..exceptions import (
     InvalidHandshake,
@@ -34,6 +34,9 @@ from .messages import MAX_FRAGMENTS
 from .protocol import LoggerLike, Protocol
 from .state import Side, State, Trigger
 
+if TYPE_CHECKING:
+    import re  # only to name what callers bring: no grammar here is one of these
+
 __all__ = ["ServerProtocol"]
 
 MAX_HELD: Final = 2**17
@@ -58,8 +61,9 @@ class ServerProtocol(Protocol):
     The request comes out of `events_received`; make an answer with `accept` or `reject` and send it
     with `send_response`. Bytes that follow the request are held, and judged after a 101.
 
-    :param origins: acceptable values of the Origin header; None among them admits a request that has
-        none; None instead of a sequence accepts any
+    :param origins: acceptable values of the Origin header, as strings and as compiled patterns, which must
+        match all of it; None among them admits a request that has none; None instead of a sequence accepts
+        any
     :param extensions: supported extensions, in the order in which they are tried
     :param subprotocols: supported subprotocols, in order of decreasing preference
     :param select_subprotocol: called instead of the method of that name, with the protocol and what
@@ -84,7 +88,7 @@ class ServerProtocol(Protocol):
     def __init__(
         self,
         *,
-        origins: Sequence[str | None] | None = None,
+        origins: Sequence[str | re.Pattern[str] | None] | None = None,
         extensions: Sequence[ServerExtensionFactory] | None = None,
         subprotocols: Sequence[str] | None = None,
         select_subprotocol: Callable[[ServerProtocol, Sequence[str]], str | None] | None = None,
@@ -246,7 +250,7 @@ class ServerProtocol(Protocol):
         if size != 16:
             raise InvalidHeader("Sec-WebSocket-Key", key, f"{size} bytes instead of 16")
         origin = single_header(headers, "Origin")
-        if self.origins is not None and origin not in self.origins:
+        if self.origins is not None and not _is_among(origin, self.origins):
             raise InvalidOrigin(origin)
         return key
 
@@ -333,3 +337,13 @@ class ServerProtocol(Protocol):
                 else "the connection ended before the response was sent"
             )
         super()._receive_end()
+
+
+def _is_among(origin: str | None, origins: Sequence[str | re.Pattern[str] | None]) -> bool:
+    for one in origins:
+        if one is None or isinstance(one, str):
+            if one == origin:
+                return True
+        elif origin is not None and one.fullmatch(origin):
+            return True
+    return False

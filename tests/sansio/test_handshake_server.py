@@ -614,10 +614,21 @@ def test_as_much_as_may_be_held_is_received() -> None:
         ([None], "https://a.example", 403),
         ([], None, 403),
         ([], "https://a.example", 403),
+        ([re.compile(r"https://\w+\.example")], "https://a.example", 101),
+        ([re.compile(r"https://\w+\.example")], "https://a.example.evil", 403),
+        ([re.compile(r"https://\w+\.example")], "x https://a.example", 403),
+        ([re.compile(r"https://\w+\.example")], None, 403),
+        ([re.compile(""), re.compile(".*")], None, 403),
+        (
+            ["https://b.example", re.compile(r"https://\w+\.example"), None],
+            "https://a.example",
+            101,
+        ),
+        (["https://.*"], "https://a.example", 403),
     ],
 )
 def test_the_origin_is_checked_when_origins_are_given(
-    origins: list[str | None] | None, origin: str | None, status: int
+    origins: list[str | re.Pattern[str] | None] | None, origin: str | None, status: int
 ) -> None:
     protocol = ServerProtocol(origins=origins)
     head, eof = answer(protocol, request_bytes({"Origin": origin}))

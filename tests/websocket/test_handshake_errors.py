@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -169,11 +170,13 @@ HERE = "http://example.org"
         ([HERE, None], None, True),
         (["https://app.example"], HERE, False),
         (["https://app.example"], "https://app.example", True),
+        ([re.compile(r"https://\w+\.example")], "https://app.example", True),
+        ([re.compile(r"https://\w+\.example")], "https://app.example.evil", False),
         ([], HERE, False),
     ],
 )
 async def test_the_origin_must_be_the_host_or_one_that_is_accepted(
-    origins: Sequence[str | None] | None, origin: str | None, accepted: bool
+    origins: Sequence[str | re.Pattern[str] | None] | None, origin: str | None, accepted: bool
 ) -> None:
     ours, theirs = memory_stream_pair()
     heads: list[bytes] = []

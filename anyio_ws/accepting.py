@@ -2,10 +2,11 @@
 
 A request that could be read is shown to these, in their order; the first who answers decides:
 
-1. ``process_request``, the option, and then the handler's own method of that name, if it has one;
-2. ``handle_http``, if the request doesn't ask for a WebSocket;
-3. whoever runs the server, which may be full (`Admission`);
-4. the protocol, which accepts or rejects (RFC 6455, section 4.2).
+1. ``hosts``, whether it is for us at all;
+2. ``process_request``, the option, and then the handler's own method of that name, if it has one;
+3. ``handle_http``, if the request doesn't ask for a WebSocket;
+4. whoever runs the server, which may be full (`Admission`);
+5. the protocol, which accepts or rejects (RFC 6455, section 4.2).
 
 ``process_response`` sees every answer last. What a hook raises is answered with 500 and comes out as it is.
 While a hook works the connection isn't read. Shutting down, and the end of ``open_timeout``, cancel it.
@@ -21,7 +22,7 @@ from typing import Final, TypeVar, Unpack
 import anyio
 
 from .connection import Connection
-from .exceptions import InvalidHandshake
+from .exceptions import InvalidHandshake, InvalidHeader
 from .opening import ConnectionContext, check_handshake, handshake_message
 from .options import (
     ProcessRequest,
@@ -45,6 +46,7 @@ from .sansio.uri import same_origin
 from .transports.dial import Connectable, over
 from .transports.interrupts import let_interrupts_in
 from .transports.tls import TLSEngine, secured
+from .trust import is_known_host
 from .websocket import WebSocket
 
 __all__ = ["AcceptWebSocket", "Admission", "accept_websocket", "asks_for_websocket"]
@@ -190,6 +192,10 @@ class AcceptWebSocket(ConnectionContext):
         return response
 
     async def _answer(self, ws: WebSocket, request: Request) -> Response:
+        host, hosts = request.headers.get("Host"), self._config.hosts
+        if hosts is not None and not is_known_host(host, hosts):
+            self._protocol.handshake_exc = InvalidHeader("Host", host, "it isn't among hosts")
+            return self._protocol.reject(421, "This server doesn't answer for that host.\n")
         for hook in self._hooks:
             answer = await self._ask(hook(ws, request))
             if answer is not None:

@@ -30,7 +30,7 @@ from .sansio import (
 from .sansio.headers import HeadersLike
 from .sansio.http import MAX_HEADER_COUNT, MAX_HEADER_SIZE, MAX_REQUEST_LINE
 from .sansio.messages import MAX_FRAGMENTS
-from .trust import acceptable_origins
+from .trust import acceptable_origins, known_hosts
 
 __all__ = [
     "ClientConfig",
@@ -145,6 +145,7 @@ class ServerOptions(CommonOptions, total=False):
     """What a server can be given; see `ServerConfig`."""
 
     origins: Sequence[str | re.Pattern[str] | None] | None
+    hosts: Sequence[str | re.Pattern[str]] | None
     extensions: Sequence[ServerExtensionFactory] | None
     select_subprotocol: Callable[[ServerProtocol, Sequence[str]], str | None] | None
     process_request: ProcessRequest | None
@@ -268,6 +269,11 @@ class ServerConfig(CommonConfig):
     """Acceptable Origin headers: strings, and compiled patterns that must match all of it; None among them
     admits a request without one. By default an Origin that is present must match the Host header: other
     sites' scripts can't connect."""
+    hosts: Sequence[str | re.Pattern[str]] | None = None
+    """Host headers that are ours; a request with another, or with none, is answered with 421 before any hook
+    is asked. Names and addresses, in any case; with a port, that port only; ``*.example.org`` for what is
+    below it; compiled patterns, which must match the whole name in lower case, without the port. Against DNS
+    rebinding, for servers in a private network or on a developer's machine. None: any."""
     extensions: Sequence[ServerExtensionFactory] | None = None
     """Supported, in the order in which they are tried."""
     select_subprotocol: Callable[[ServerProtocol, Sequence[str]], str | None] | None = None
@@ -309,6 +315,8 @@ class ServerConfig(CommonConfig):
                 raise ValueError(f"{name} must be None or an integer, at least 1; got {most!r}")
         if self.origins is not None:
             object.__setattr__(self, "origins", acceptable_origins(self.origins))
+        if self.hosts is not None:
+            object.__setattr__(self, "hosts", known_hosts(self.hosts))
         _check_header("Server", self.server_header)
         for name in ("process_request", "process_response", "handle_http"):
             hook = getattr(self, name)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TypeVar, cast
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias, TypeVar, cast
 
-__all__ = ["acceptable_origins"]
+from .exceptions import InvalidHeader
+from .sansio.headers import parse_host
+from .sansio.uri import encode_host
+
+__all__ = ["acceptable_origins", "is_known_host", "known_hosts"]
 
 _T = TypeVar("_T")
-_Origin = str | re.Pattern[str] | None
+_Text: TypeAlias = str | re.Pattern[str]
 
 
-def acceptable_origins(origins: Iterable[_Origin]) -> tuple[_Origin, ...]:
+def acceptable_origins(origins: Iterable[_Text | None]) -> tuple[_Text | None, ...]:
     """Check what is given as `ServerConfig.origins`; who compares an Origin with them is the protocol.
 
     :raises TypeError: they aren't strings, patterns of strings and None
@@ -22,6 +26,57 @@ def acceptable_origins(origins: Iterable[_Origin]) -> tuple[_Origin, ...]:
         if one is not None:
             _check_text("origins", one)
     return made
+
+
+def known_hosts(hosts: Iterable[_Text]) -> tuple[_Text, ...]:
+    """Check what is given as `ServerConfig.hosts`, and write the strings as `is_known_host` compares them.
+
+    :raises TypeError: they aren't strings and patterns of strings
+    :raises ValueError: a string is neither a host nor ``*.`` and a host, with or without a port
+    """
+    made = _several("hosts", hosts)
+    for one in made:
+        _check_text("hosts", one)
+    return tuple(_known_host(one) if isinstance(one, str) else one for one in made)
+
+
+def _known_host(given: str) -> str:
+    name = given.removeprefix("*.")
+    if name.count(":") > 1 and not name.startswith("["):
+        name = f"[{name}]"  # an IPv6 address
+    try:
+        name, port = _host(encode_host(name))
+    except (InvalidHeader, UnicodeError) as exc:
+        raise ValueError(f"hosts can't have {given!r}: {exc}") from exc
+    if "*" in name or name.startswith("."):
+        raise ValueError(f"hosts can't have {given!r}: for subdomains write '*.example.org'")
+    wildcard = "*." if given.startswith("*.") else ""
+    return f"{wildcard}{name}" if port is None else f"{wildcard}{name}:{port}"
+
+
+def is_known_host(host: str | None, hosts: Sequence[_Text]) -> bool:
+    """Whether *host*, a Host header or None for none, is among *hosts*, which `known_hosts` made."""
+    try:
+        name, port = _host(host or "")
+    except InvalidHeader:
+        return False
+    # Behind a proxy that ends TLS nobody tells us which of the two a missing port stands for.
+    shown = [name, *(f"{name}:{one}" for one in ((80, 443) if port is None else (port,)))]
+    for one in hosts:
+        if not isinstance(one, str):
+            if one.fullmatch(name):
+                return True
+        elif one in shown or (
+            one.startswith("*.") and any(each.endswith(one[1:]) for each in shown)
+        ):
+            return True
+    return False
+
+
+def _host(value: str) -> tuple[str, int | None]:
+    """Split a Host header; IPv6 addresses in brackets, names without the dot that may end them."""
+    name, port = parse_host(value)
+    return f"[{name}]" if ":" in name else name.removesuffix("."), port
 
 
 def _several(name: str, given: Iterable[_T]) -> tuple[_T, ...]:

@@ -7,6 +7,7 @@ breaks, NUL), which makes every serialized message safe from header injection.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Final, cast
 
@@ -19,15 +20,17 @@ __all__ = [
     "build_extension",
     "build_host",
     "parse_extensions",
+    "parse_host",
     "parse_tokens",
 ]
 
 ExtensionParameter = tuple[str, str | None]
 """A name, and a value or None."""
 
-_TOKEN_CHARS: Final = frozenset(
-    "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-)  # RFC 9110, 5.6.2
+_LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_DIGITS: Final = "0123456789"
+_TOKEN_CHARS: Final = frozenset("!#$%&'*+-.^_`|~" + _DIGITS + _LETTERS)  # RFC 9110, 5.6.2
+_NAME_CHARS: Final = frozenset("-._~%!$&'()*+,;=" + _DIGITS + _LETTERS)  # RFC 3986, 3.2.2: reg-name
 
 
 def is_token(text: str) -> bool:
@@ -144,6 +147,43 @@ def build_host(host: str, port: int, *, secure: bool) -> str:
     """Write a Host header (RFC 9110, section 7.2): brackets for IPv6, no port where it's the default."""
     shown = f"[{host}]" if ":" in host else host
     return shown if port == (443 if secure else 80) else f"{shown}:{port}"
+
+
+def parse_host(value: str) -> tuple[str, int | None]:
+    """Split a Host header (RFC 9110, section 7.2) into name or address, and port.
+
+    Names are in lower case, IPv6 addresses as short as they can be, without brackets; the port is None
+    where there is none.
+
+    :raises InvalidHeader: it doesn't follow the grammar, or there is no host in it
+    """
+    if value.startswith("["):
+        text, bracket, rest = value[1:].partition("]")
+        host = _ipv6(text) if bracket else ""
+        colon, port = rest[:1], rest[1:]
+    else:
+        host, colon, port = value.partition(":")
+        host = host.lower() if _NAME_CHARS.issuperset(host) else ""
+    if not host:
+        raise InvalidHeader("Host", value, "that isn't a host")
+    if colon not in ("", ":") or not _is_port(port):
+        raise InvalidHeader("Host", value, "that isn't a port")
+    return host, int(port) if port else None  # RFC 3986, 3.2.3: it may be empty
+
+
+def _ipv6(text: str) -> str:
+    try:
+        # What comes after a "%" is a name of our own interfaces: no business of a peer.
+        return "" if "%" in text else str(ipaddress.IPv6Address(text))
+    except ValueError:
+        return ""
+
+
+def _is_port(text: str) -> bool:
+    """Whether it is one, or nothing; leading zeros are allowed, if not many of them."""
+    return not text or (
+        text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) < 2**16
+    )
 
 
 def parse_tokens(name: str, values: Sequence[str]) -> list[str]:

@@ -6,10 +6,17 @@ import string
 import urllib.parse
 from dataclasses import dataclass
 
-from ..exceptions import InvalidURI
-from .headers import build_host
+from ..exceptions import InvalidHeader, InvalidURI
+from .headers import build_host, parse_host
 
-__all__ = ["WebSocketURI", "parse_uri", "same_origin", "split_target", "unquote"]
+__all__ = [
+    "WebSocketURI",
+    "encode_host",
+    "parse_uri",
+    "same_origin",
+    "split_target",
+    "unquote",
+]
 
 # What may stand in a path or query as it is: RFC 3986's reserved and unreserved characters, and "%"
 # for what is escaped already.
@@ -64,12 +71,10 @@ def parse_uri(uri: str) -> WebSocketURI:
         raise InvalidURI(uri, "there is no host")
     if "#" in uri:
         raise InvalidURI(uri, "a fragment isn't allowed (RFC 6455, section 3)")
-    host = parts.hostname
-    if not host.isascii():
-        try:
-            host = host.encode("idna").decode()
-        except UnicodeError as exc:
-            raise InvalidURI(uri, f"the host can't be encoded: {exc}") from exc
+    try:
+        host = encode_host(parts.hostname)
+    except UnicodeError as exc:
+        raise InvalidURI(uri, f"the host can't be encoded: {exc}") from exc
     if not _NOT_IN_A_HOST.isdisjoint(host):
         raise InvalidURI(uri, f"{host!r} isn't a host")
     if parts.username is not None and parts.password is None:
@@ -86,23 +91,31 @@ def parse_uri(uri: str) -> WebSocketURI:
     )
 
 
+def encode_host(host: str) -> str:
+    """Return *host* as it stands in a request: in IDNA, if it isn't ASCII (RFC 3987, section 3.1).
+
+    :raises UnicodeError: it can't be encoded
+    """
+    return host if host.isascii() else host.encode("idna").decode()
+
+
 def same_origin(origin: str, host: str) -> bool:
-    """Whether the values of an Origin and a Host header name the same host and port.
+    """Whether the values of an Origin (RFC 6454, section 7) and a Host header name the same host and port.
 
     A port that isn't given is the default of the origin's scheme: behind a proxy that ends TLS, the
     scheme of our own connection says nothing.
     """
-    try:
-        theirs = urllib.parse.urlsplit(origin)
-        ours = urllib.parse.urlsplit(f"//{host}")
-        default = {"http": 80, "https": 443}.get(theirs.scheme)
-        return (
-            default is not None
-            and theirs.hostname == ours.hostname is not None
-            and (theirs.port or default) == (ours.port or default)
-        )
-    except ValueError:
+    scheme, _, rest = origin.partition("://")
+    default = {"http": 80, "https": 443}.get(scheme.lower())
+    if default is None:
         return False
+    try:
+        theirs, their_port = parse_host(rest)
+        ours, our_port = parse_host(host)
+    except InvalidHeader:
+        return False
+    ports = [default if port is None else port for port in (their_port, our_port)]
+    return theirs == ours and ports[0] == ports[1]
 
 
 def split_target(target: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from anyio_ws.sansio.headers import (
     build_host,
     is_token,
     parse_extensions,
+    parse_host,
     parse_tokens,
 )
 
@@ -298,3 +299,69 @@ def test_the_host_header_has_a_port_where_it_is_not_the_default(
     host: str, port: int, secure: bool, header: str
 ) -> None:
     assert build_host(host, port, secure=secure) == header
+
+
+# -- Host
+
+
+@pytest.mark.parametrize(
+    ("value", "host", "port"),
+    [
+        ("example.com", "example.com", None),
+        ("Example.COM", "example.com", None),
+        ("example.com:8765", "example.com", 8765),
+        ("example.com:", "example.com", None),
+        ("example.com:0", "example.com", 0),
+        ("example.com:00080", "example.com", 80),
+        ("example.com:65535", "example.com", 65535),
+        ("example.com.", "example.com.", None),
+        ("127.0.0.1:80", "127.0.0.1", 80),
+        ("a_b-c~d", "a_b-c~d", None),
+        ("[::1]", "::1", None),
+        ("[::1]:8765", "::1", 8765),
+        ("[::1]:", "::1", None),
+        ("[2001:DB8:0:0:0:0:0:1]", "2001:db8::1", None),
+    ],
+)
+def test_a_host_is_split_into_name_or_address_and_port(
+    value: str, host: str, port: int | None
+) -> None:
+    assert parse_host(value) == (host, port)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        ":80",
+        "example.com:port",
+        "example.com:65536",
+        "example.com:-1",
+        "example.com:+1",
+        "example.com:000080",
+        "example.com:8_0",
+        "example.com:²",
+        "example.com:80:80",
+        "example.com/",
+        "user@example.com",
+        "http://example.com",
+        "example.com, example.org",
+        "exa mple.com",
+        "höst.example",
+        "example.com\0",
+        "::1",
+        "[::1",
+        "[::1]80",
+        "[::1]x:80",
+        "[::1]]",
+        "[]",
+        "[1.2.3.4]",
+        "[fe80::1%eth0]",
+        "[fe80::1%25eth0]",
+        "[v1.x]",
+    ],
+)
+def test_a_host_outside_the_grammar_is_an_invalid_header(value: str) -> None:
+    with pytest.raises(InvalidHeader) as caught:
+        parse_host(value)
+    assert (caught.value.name, caught.value.value) == ("Host", value)

@@ -19,7 +19,7 @@ import pytest
 import anyio_ws.sansio
 from anyio_ws.exceptions import InvalidHandshake, InvalidMessage
 from anyio_ws.sansio import ClientProtocol, Request, Response, ServerProtocol, Side
-from anyio_ws.sansio.headers import parse_extensions, parse_tokens
+from anyio_ws.sansio.headers import parse_extensions, parse_host, parse_tokens
 from anyio_ws.sansio.http import MAX_BODY
 from anyio_ws.testing import handshake_request, handshake_response
 
@@ -63,7 +63,15 @@ NASTY: list[Callable[[int], str]] = [
 
 
 @pytest.mark.parametrize("number", range(len(NASTY)))
-@pytest.mark.parametrize("parse", [parse_extensions, lambda values: parse_tokens("X", values)])
+@pytest.mark.parametrize(
+    "parse",
+    [
+        parse_extensions,
+        lambda values: parse_tokens("X", values),
+        lambda values: parse_host(values[0]),
+        lambda values: parse_host(f"[{values[0]}]"),
+    ],
+)
 @pytest.mark.parametrize("measure", [lines_of, allocated_by])
 def test_the_work_for_a_value_grows_as_its_length(
     number: int,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .accepting import accept_websocket
+from .auth import CheckCredentials, basic_auth
 from .client import open_websocket
 from .exceptions import (
     ConnectError,
@@ -41,6 +42,7 @@ from .server import Endpoint, WebSocketServer, endpoint, open_server, serve_webs
 from .websocket import Fragments, MessageReader, WebSocket
 
 __all__ = [
+    "CheckCredentials",
     "ClientConfig",
     "ClientOptions",
     "Close",
@@ -81,6 +83,7 @@ __all__ = [
     "WebSocketError",
     "WebSocketServer",
     "accept_websocket",
+    "basic_auth",
     "endpoint",
     "mux",
     "open_server",

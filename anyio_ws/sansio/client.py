@@ -15,7 +15,7 @@ from ..exceptions import (
 )
 from .extensions.base import ClientExtensionFactory, Extension
 from .handshake import VERSION, accept_key, check_upgrade, single_header
-from .headers import Headers, build_extension, is_token, parse_extensions, parse_tokens
+from .headers import Headers, build_basic, build_extension, is_token, parse_extensions, parse_tokens
 from .http import MAX_HEADER_COUNT, MAX_HEADER_SIZE, Request, Response, ResponseReader
 from .messages import MAX_FRAGMENTS
 from .protocol import LoggerLike, Protocol
@@ -117,8 +117,7 @@ class ClientProtocol(Protocol):
         if self.available_subprotocols:
             headers["Sec-WebSocket-Protocol"] = ", ".join(self.available_subprotocols)
         if uri.username is not None and uri.password is not None:
-            credentials = f"{uri.username}:{uri.password}".encode()
-            headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
+            headers["Authorization"] = build_basic(uri.username, uri.password)
         return Request(uri.resource_name, headers)
 
     def send_request(self, request: Request) -> None:

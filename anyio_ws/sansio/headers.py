@@ -7,6 +7,8 @@ breaks, NUL), which makes every serialized message safe from header injection.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Final, cast
@@ -17,8 +19,11 @@ __all__ = [
     "ExtensionParameter",
     "Headers",
     "HeadersLike",
+    "build_basic",
+    "build_basic_challenge",
     "build_extension",
     "build_host",
+    "parse_basic",
     "parse_extensions",
     "parse_host",
     "parse_tokens",
@@ -184,6 +189,45 @@ def _is_port(text: str) -> bool:
     return not text or (
         text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) < 2**16
     )
+
+
+def build_basic(username: str, password: str) -> str:
+    """Write an Authorization header of HTTP Basic authentication (RFC 7617, section 2), in UTF-8."""
+    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
+
+
+def build_basic_challenge(realm: str) -> str:
+    """Write a WWW-Authenticate header that asks for HTTP Basic authentication (RFC 7617, section 2.1).
+
+    :raises ValueError: *realm* has other characters than the printable ones of ASCII
+    """
+    if not (realm.isascii() and realm.isprintable()):
+        raise ValueError(f"the realm {realm!r} has other characters than printable ASCII")
+    escaped = realm.replace("\\", "\\\\").replace('"', '\\"')  # RFC 9110, 5.6.4: a quoted string
+    return f'Basic realm="{escaped}", charset="UTF-8"'
+
+
+def parse_basic(value: str) -> tuple[str, str] | None:
+    """Read user name and password out of an Authorization header (RFC 7617, section 2).
+
+    They are taken as UTF-8 and, where they can't be that, as ISO-8859-1. None for another scheme, and for
+    what doesn't follow the grammar: an error would quote secrets.
+    """
+    scheme, _, token = value.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        data = binascii.a2b_base64(token.strip(" ").encode("ascii"), strict_mode=True)
+    except ValueError:  # not even ASCII, or not base64
+        return None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = data.decode("iso-8859-1")
+    username, colon, password = text.partition(":")
+    if not colon or any(char < " " or char == "\x7f" for char in text):
+        return None
+    return username, password
 
 
 def parse_tokens(name: str, values: Sequence[str]) -> list[str]:

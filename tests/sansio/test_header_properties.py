@@ -8,8 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyio_ws.exceptions import InvalidHeader
-from anyio_ws.sansio.headers import build_host, parse_host
+from anyio_ws.sansio.headers import build_basic, build_host, parse_basic, parse_host
 from anyio_ws.sansio.uri import same_origin
+
+from .test_headers import basic
+
+CONTROLS = "".join(map(chr, [*range(32), 127]))
 
 quick = settings(deadline=None, max_examples=300)
 
@@ -62,3 +66,27 @@ def test_a_host_is_read_as_it_is_written(host: str, port: int) -> None:
 def test_any_origin_is_the_same_or_not(origin: str, host: str) -> None:
     assert same_origin(origin, host) in (True, False)
     same_origin(f"http://{host}", host)
+
+
+@quick
+@given(values | values.map("Basic {}".format) | st.binary().map(basic))
+def test_any_authorization_has_credentials_or_none(value: str) -> None:
+    credentials = parse_basic(value)
+    if credentials is not None:
+        assert ":" not in credentials[0]
+        assert parse_basic(build_basic(*credentials)) == credentials
+
+
+not_controls = st.characters(exclude_categories=["Cs"], exclude_characters=CONTROLS)
+
+
+@quick
+@given(st.text(not_controls).filter(lambda name: ":" not in name), st.text(not_controls))
+def test_credentials_are_read_as_they_are_written(username: str, password: str) -> None:
+    assert parse_basic(build_basic(username, password)) == (username, password)
+    with suppress(UnicodeEncodeError):
+        latin = f"{username}:{password}".encode("iso-8859-1")
+        with suppress(UnicodeDecodeError):
+            latin.decode()
+            return  # that can't be told from UTF-8
+        assert parse_basic(basic(latin)) == (username, password)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import pickle
 
 import pytest
@@ -11,9 +12,11 @@ from anyio_ws.sansio import Headers
 from anyio_ws.sansio.headers import (
     ExtensionParameter,
     HeadersLike,
+    build_basic_challenge,
     build_extension,
     build_host,
     is_token,
+    parse_basic,
     parse_extensions,
     parse_host,
     parse_tokens,
@@ -365,3 +368,73 @@ def test_a_host_outside_the_grammar_is_an_invalid_header(value: str) -> None:
     with pytest.raises(InvalidHeader) as caught:
         parse_host(value)
     assert (caught.value.name, caught.value.value) == ("Host", value)
+
+
+# -- Basic authentication
+
+
+def basic(data: bytes) -> str:
+    return f"Basic {base64.b64encode(data).decode()}"
+
+
+@pytest.mark.parametrize(
+    ("value", "credentials"),
+    [
+        ("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", ("Aladdin", "open sesame")),  # RFC 7617, 2
+        ("Basic dGVzdDoxMjPCow==", ("test", "123£")),  # RFC 7617, 2.1
+        ("basic QTpi", ("A", "b")),
+        ("BASIC   QTpi", ("A", "b")),
+        (basic("jürgen:geheim€".encode()), ("jürgen", "geheim€")),
+        (basic("jürgen:geheim".encode("iso-8859-1")), ("jürgen", "geheim")),
+        (basic(b":"), ("", "")),
+        (basic(b"ada:"), ("ada", "")),
+        (basic(b"ada:a:b"), ("ada", "a:b")),
+    ],
+)
+def test_basic_credentials_are_read(value: str, credentials: tuple[str, str]) -> None:
+    assert parse_basic(value) == credentials
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "Basic",
+        "Basic ",
+        "QTpi",
+        "Bearer QTpi",
+        "BasicQTpi",
+        "Basic\tQTpi",
+        'Digest username="ada"',
+        "Basic QTpi QTpi",
+        "Basic QTpi,",
+        "Basic QT*i",
+        "Basic QTp",
+        "Basic ====",
+        "Basic QTpé",
+        basic(b"no colon"),
+        basic(b"a\nda:b"),
+        basic(b"ada:\0"),
+        basic(b"ada:\x7f"),
+    ],
+)
+def test_what_is_no_basic_credentials_is_none(value: str) -> None:
+    assert parse_basic(value) is None
+
+
+@pytest.mark.parametrize(
+    ("realm", "challenge"),
+    [
+        ("", 'Basic realm="", charset="UTF-8"'),
+        ("the staff, and guests", 'Basic realm="the staff, and guests", charset="UTF-8"'),
+        ('a "b" \\c', 'Basic realm="a \\"b\\" \\\\c", charset="UTF-8"'),
+    ],
+)
+def test_a_realm_is_quoted(realm: str, challenge: str) -> None:
+    assert build_basic_challenge(realm) == challenge
+
+
+@pytest.mark.parametrize("realm", ["a\r\nb", "a\0", "a\tb", "caf\xe9", "\x7f"])
+def test_a_realm_is_printable_ascii(realm: str) -> None:
+    with pytest.raises(ValueError, match="printable ASCII"):
+        build_basic_challenge(realm)

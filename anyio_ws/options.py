@@ -30,7 +30,7 @@ from .sansio import (
 from .sansio.headers import HeadersLike
 from .sansio.http import MAX_HEADER_COUNT, MAX_HEADER_SIZE, MAX_REQUEST_LINE
 from .sansio.messages import MAX_FRAGMENTS
-from .trust import acceptable_origins, known_hosts
+from .trust import TrustedProxy, acceptable_origins, known_hosts, known_proxies
 
 __all__ = [
     "ClientConfig",
@@ -146,6 +146,7 @@ class ServerOptions(CommonOptions, total=False):
 
     origins: Sequence[str | re.Pattern[str] | None] | None
     hosts: Sequence[str | re.Pattern[str]] | None
+    trusted_proxies: Sequence[TrustedProxy]
     extensions: Sequence[ServerExtensionFactory] | None
     select_subprotocol: Callable[[ServerProtocol, Sequence[str]], str | None] | None
     process_request: ProcessRequest | None
@@ -274,6 +275,9 @@ class ServerConfig(CommonConfig):
     is asked. Names and addresses, in any case; with a port, that port only; ``*.example.org`` for what is
     below it; compiled patterns, which must match the whole name in lower case, without the port. Against DNS
     rebinding, for servers in a private network or on a developer's machine. None: any."""
+    trusted_proxies: Sequence[TrustedProxy] = ()
+    """Whose X-Forwarded-For is believed, for `WebSocket.client_address`: addresses and networks, as strings
+    or of ``ipaddress``, and ``"unix"`` for whoever connects to a Unix socket. By default nobody's."""
     extensions: Sequence[ServerExtensionFactory] | None = None
     """Supported, in the order in which they are tried."""
     select_subprotocol: Callable[[ServerProtocol, Sequence[str]], str | None] | None = None
@@ -317,6 +321,7 @@ class ServerConfig(CommonConfig):
             object.__setattr__(self, "origins", acceptable_origins(self.origins))
         if self.hosts is not None:
             object.__setattr__(self, "hosts", known_hosts(self.hosts))
+        object.__setattr__(self, "trusted_proxies", known_proxies(self.trusted_proxies))
         _check_header("Server", self.server_header)
         for name in ("process_request", "process_response", "handle_http"):
             hook = getattr(self, name)

@@ -1,19 +1,32 @@
-"""Who may connect: what a server's options say about that, checked once, and asked of each request."""
+"""Who may connect, and who is believed: what a server's options say, checked once, asked of each request."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias, TypeVar, cast
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Final, TypeAlias, TypeVar, cast
 
 from .exceptions import InvalidHeader
-from .sansio.headers import parse_host
+from .sansio.headers import Headers, IPAddress, parse_address, parse_forwarded_for, parse_host
 from .sansio.uri import encode_host
 
-__all__ = ["acceptable_origins", "is_known_host", "known_hosts"]
+__all__ = [
+    "TrustedProxy",
+    "acceptable_origins",
+    "client_address",
+    "is_known_host",
+    "known_hosts",
+    "known_proxies",
+]
 
 _T = TypeVar("_T")
 _Text: TypeAlias = str | re.Pattern[str]
+
+TrustedProxy: TypeAlias = str | IPv4Address | IPv6Address | IPv4Network | IPv6Network
+"""See `ServerConfig.trusted_proxies`."""
+
+_UNIX: Final = "unix"
 
 
 def acceptable_origins(origins: Iterable[_Text | None]) -> tuple[_Text | None, ...]:
@@ -79,10 +92,68 @@ def _host(value: str) -> tuple[str, int | None]:
     return f"[{name}]" if ":" in name else name.removesuffix("."), port
 
 
+def known_proxies(proxies: Iterable[TrustedProxy]) -> tuple[TrustedProxy, ...]:
+    """Check what is given as `ServerConfig.trusted_proxies`; what comes out are networks, and ``"unix"``.
+
+    :raises TypeError: they aren't strings, addresses and networks
+    :raises ValueError: a string is none of these
+    """
+    return tuple(_known_proxy(one) for one in _several("trusted_proxies", proxies))
+
+
+def _known_proxy(given: object) -> TrustedProxy:
+    if given == _UNIX:
+        return _UNIX
+    if not isinstance(given, TrustedProxy):
+        raise TypeError(f"trusted_proxies must be strings, addresses and networks, not {given!r}")
+    try:
+        return ip_network(given)
+    except ValueError as exc:
+        raise ValueError(f"trusted_proxies can't have {given!r}: {exc}") from exc
+
+
+def client_address(remote: object, headers: Headers, trusted: Sequence[TrustedProxy]) -> str | None:
+    """Return the client's IP address, as far as it is known.
+
+    :param remote: the address of the socket at the other end: host and port, the path of a Unix socket, or
+        None if there is none
+    :param headers: of the request
+    :param trusted: whose X-Forwarded-For is believed, as `known_proxies` made them
+    """
+    client = None
+    if isinstance(remote, str):
+        believed = _UNIX in trusted
+    else:
+        client = _address(remote)
+        believed = _is_among(client, trusted)
+    if believed:
+        # Each has added whom it was asked by. What stands further left the client itself may have written.
+        for client in parse_forwarded_for(headers.get_all("X-Forwarded-For")):
+            if not _is_among(client, trusted):
+                break
+    return None if client is None else str(client)
+
+
+def _address(remote: object) -> IPAddress | None:
+    try:
+        return parse_address(cast("tuple[str, int]", remote)[0])
+    except (LookupError, TypeError, ValueError):  # there is no socket; or one of another kind
+        return None
+
+
+def _is_among(address: IPAddress | None, trusted: Sequence[TrustedProxy]) -> bool:
+    return address is not None and any(
+        address in one for one in trusted if isinstance(one, IPv4Network | IPv6Network)
+    )
+
+
 def _several(name: str, given: Iterable[_T]) -> tuple[_T, ...]:
-    if isinstance(given, str | bytes | re.Pattern):
-        raise TypeError(f"{name} must be a sequence, not {given!r}")
-    return tuple(given)
+    if not isinstance(given, str | bytes):
+        try:
+            return tuple(given)
+        except TypeError:  # it isn't even iterable
+            pass
+    raise TypeError(f"{name} must be a sequence, not {given!r}")
 
 
 def _check_text(name: str, one: object) -> None:

@@ -24,10 +24,12 @@ from .errors import Call, not_open_yet
 from .events import Event
 from .exceptions import ConnectionClosedOK, ProtocolError
 from .notice import Notice
+from .options import ServerConfig
 from .receiving import Discarding, Events, Fragments, MessageReader, take_nowait, wait_for_message
 from .sansio import CloseCode, Extension, Opcode, Request, Response, State
 from .sansio.frames import MAX_CONTROL_PAYLOAD, check_close
 from .sansio.protocol import LoggerLike
+from .trust import client_address
 from .waiting import pass_turnstile, wait_for
 
 __all__ = ["Fragments", "MessageReader", "Sendable", "WebSocket"]
@@ -178,6 +180,18 @@ class WebSocket(ObjectStream[str | bytes]):
     def remote_address(self) -> Any:
         """The peer's socket address; see `local_address`."""
         return self.extra(SocketAttribute.remote_address, None)
+
+    @property
+    def client_address(self) -> str | None:
+        """The client's IP address, for a server; None where that isn't known: in memory, on a Unix socket.
+
+        It is the peer's, unless that is one of ``trusted_proxies``. Then it is what these say: in
+        X-Forwarded-For, read from its end, the first address that isn't one of them.
+        """
+        config = self._connection.config
+        if not isinstance(config, ServerConfig):
+            return None
+        return client_address(self.remote_address, self.request.headers, config.trusted_proxies)
 
     @property
     def user_data(self) -> SimpleNamespace:

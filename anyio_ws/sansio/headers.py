@@ -19,18 +19,26 @@ __all__ = [
     "ExtensionParameter",
     "Headers",
     "HeadersLike",
+    "IPAddress",
     "build_basic",
     "build_basic_challenge",
     "build_extension",
     "build_host",
+    "parse_address",
     "parse_basic",
     "parse_extensions",
+    "parse_forwarded_for",
     "parse_host",
     "parse_tokens",
 ]
 
 ExtensionParameter = tuple[str, str | None]
 """A name, and a value or None."""
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+MAX_FORWARDED: Final = 50
+"""Addresses in X-Forwarded-For that are looked at: requests don't pass through as many proxies."""
 
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGITS: Final = "0123456789"
@@ -189,6 +197,30 @@ def _is_port(text: str) -> bool:
     return not text or (
         text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) < 2**16
     )
+
+
+def parse_address(text: str) -> IPAddress:
+    """Read an IP address; one of IPv4 that is written as one of IPv6 is of IPv4.
+
+    :raises ValueError: it is none
+    """
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def parse_forwarded_for(values: Sequence[str]) -> Iterator[IPAddress]:
+    """Read the X-Forwarded-For fields from their end, as proxies have added to them: a port may follow.
+
+    Stops at what isn't an address, and after `MAX_FORWARDED` of them.
+    """
+    for part in reversed(",".join(values).rsplit(",", MAX_FORWARDED)):
+        text = part.strip(" \t")
+        try:
+            yield parse_address(text if _ipv6(text) else parse_host(text)[0])
+        except (InvalidHeader, ValueError):
+            return
 
 
 def build_basic(username: str, password: str) -> str:

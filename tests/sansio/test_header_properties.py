@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyio_ws.exceptions import InvalidHeader
-from anyio_ws.sansio.headers import build_basic, build_host, parse_basic, parse_host
+from anyio_ws.sansio.headers import (
+    MAX_FORWARDED,
+    IPAddress,
+    build_basic,
+    build_host,
+    parse_basic,
+    parse_forwarded_for,
+    parse_host,
+)
 from anyio_ws.sansio.uri import same_origin
 
 from .test_headers import basic
@@ -90,3 +98,24 @@ def test_credentials_are_read_as_they_are_written(username: str, password: str) 
             latin.decode()
             return  # that can't be told from UTF-8
         assert parse_basic(basic(latin)) == (username, password)
+
+
+forwarded = st.lists(values | addresses | st.lists(addresses | values).map(", ".join))
+
+
+@quick
+@given(forwarded)
+def test_any_forwarded_for_is_some_addresses(given_values: list[str]) -> None:
+    found = list(parse_forwarded_for(given_values))
+    assert len(found) <= MAX_FORWARDED
+    assert all(isinstance(one, IPAddress) for one in found)
+
+
+@quick
+@given(forwarded, st.lists(st.ip_addresses(v=4).map(str), max_size=5))
+def test_what_a_client_sends_does_not_change_what_proxies_added(
+    sent: list[str], added: list[str]
+) -> None:
+    for values in [*sent, *added], [", ".join([*sent, *added])]:
+        found = [str(one) for one in parse_forwarded_for(values)]
+        assert found[: len(added)] == added[::-1]

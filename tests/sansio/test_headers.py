@@ -10,14 +10,17 @@ import pytest
 from anyio_ws.exceptions import InvalidHeader
 from anyio_ws.sansio import Headers
 from anyio_ws.sansio.headers import (
+    MAX_FORWARDED,
     ExtensionParameter,
     HeadersLike,
     build_basic_challenge,
     build_extension,
     build_host,
     is_token,
+    parse_address,
     parse_basic,
     parse_extensions,
+    parse_forwarded_for,
     parse_host,
     parse_tokens,
 )
@@ -438,3 +441,56 @@ def test_a_realm_is_quoted(realm: str, challenge: str) -> None:
 def test_a_realm_is_printable_ascii(realm: str) -> None:
     with pytest.raises(ValueError, match="printable ASCII"):
         build_basic_challenge(realm)
+
+
+# -- X-Forwarded-For
+
+
+@pytest.mark.parametrize(
+    ("values", "addresses"),
+    [
+        ([], []),
+        ([""], []),
+        (["192.0.2.1"], ["192.0.2.1"]),
+        (["192.0.2.1, 192.0.2.2,192.0.2.3"], ["192.0.2.3", "192.0.2.2", "192.0.2.1"]),
+        (["192.0.2.1", "192.0.2.2 ,\t192.0.2.3"], ["192.0.2.3", "192.0.2.2", "192.0.2.1"]),
+        (["2001:DB8:0::1, ::1"], ["::1", "2001:db8::1"]),
+        (["192.0.2.1:8765"], ["192.0.2.1"]),
+        (["[2001:db8::1]:8765, [::1]"], ["::1", "2001:db8::1"]),
+        (["::ffff:192.0.2.1, [::ffff:192.0.2.2]:1"], ["192.0.2.2", "192.0.2.1"]),
+        (["192.0.2.1,"], []),
+        (["192.0.2.1,, 192.0.2.3"], ["192.0.2.3"]),
+        (["192.0.2.1, unknown, 192.0.2.3"], ["192.0.2.3"]),
+        (["192.0.2.1", "", "192.0.2.3"], ["192.0.2.3"]),
+        (["192.0.2.1", "_hidden"], []),
+        (["192.0.2.1 192.0.2.2"], []),
+        (["192.0.2.256"], []),
+        (["192.0.2"], []),
+        (["192.0.2.01"], []),
+        (["3221225985"], []),
+        (["192.0.2.1/32"], []),
+        (["192.0.2.²"], []),
+        (["192.0.2.1:port"], []),
+        (["::1%lo"], []),
+        (["[::1%lo]:1"], []),
+        (["[::1"], []),
+        (["for=192.0.2.1"], []),
+        (['"192.0.2.1"'], []),
+    ],
+)
+def test_the_addresses_that_a_request_was_forwarded_for_are_read_from_the_end(
+    values: list[str], addresses: list[str]
+) -> None:
+    assert [str(address) for address in parse_forwarded_for(values)] == addresses
+
+
+def test_only_so_many_of_them_are_read() -> None:
+    for values in [", ".join(["192.0.2.1"] * 5000)], ["192.0.2.1"] * 5000:
+        assert len(list(parse_forwarded_for(values))) == MAX_FORWARDED
+    assert len(list(parse_forwarded_for(["192.0.2.1"] * MAX_FORWARDED))) == MAX_FORWARDED
+
+
+def test_an_ipv4_address_is_the_same_however_it_is_written() -> None:
+    assert parse_address("::ffff:192.0.2.1") == parse_address("192.0.2.1")
+    assert str(parse_address("::FFFF:c000:201")) == "192.0.2.1"
+    assert str(parse_address("fe80::1%2")) == "fe80::1%2"

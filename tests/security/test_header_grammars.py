@@ -19,7 +19,13 @@ import pytest
 import anyio_ws.sansio
 from anyio_ws.exceptions import InvalidHandshake, InvalidMessage
 from anyio_ws.sansio import ClientProtocol, Request, Response, ServerProtocol, Side
-from anyio_ws.sansio.headers import parse_basic, parse_extensions, parse_host, parse_tokens
+from anyio_ws.sansio.headers import (
+    parse_basic,
+    parse_extensions,
+    parse_forwarded_for,
+    parse_host,
+    parse_tokens,
+)
 from anyio_ws.sansio.http import MAX_BODY
 from anyio_ws.testing import handshake_request, handshake_response
 
@@ -71,6 +77,7 @@ NASTY: list[Callable[[int], str]] = [
         lambda values: parse_host(values[0]),
         lambda values: parse_host(f"[{values[0]}]"),
         lambda values: parse_basic(f"Basic {values[0]}"),
+        lambda values: list(parse_forwarded_for([*values, "::1"])),
     ],
 )
 @pytest.mark.parametrize("measure", [lines_of, allocated_by])

@@ -15,10 +15,17 @@ SAMPLES = ROOT / "docs" / "samples"
 
 # What each sample prints.
 PRINTS = {
+    "basic_auth": "hello ada\nserver answered HTTP 401 Unauthorized instead of 101\n"
+    'Basic realm="the staff", charset="UTF-8"\n',
+    "bearer_tokens": "hello ada, let us chat\nhello ada, let us chat\n"
+    "server answered HTTP 401 Unauthorized instead of 101\n",
+    "behind_proxy": "hello 198.51.100.7\nhello 127.0.0.1\n",
     "compression": "permessage-deflate; server_max_window_bits=15; client_max_window_bits=10\nTrue\nTrue\n",
     "echo": "hello\n",
     "failing_handler": "closed with 1011\n12.5\n",
     "fan_in": "spread 0.5\n",
+    "first_message": "hello ada\nreceived 1008 (policy violation) a valid token was expected; "
+    "then sent 1008 (policy violation) a valid token was expected\n",
     "forever": "serving\nended by SIGTERM\n",
     "give_up_sending": "given up: True\nas many as were sent: True\n",
     "graceful": "hello\nSIGTERM, 1 connections\nplease leave\nended\n",
@@ -33,6 +40,9 @@ PRINTS = {
     "listen": "you said 'hello'\nb'and this is binary'\n",
     "mounted": "hello 1\n",
     "only_send": "tick\nthe client has left\n",
+    "origins_and_hosts": "hello https://app.example.org\nhello program\n"
+    "server answered HTTP 403 Forbidden instead of 101\n"
+    "server answered HTTP 421 Misdirected Request instead of 101\n",
     "own_io": "TEXT b'hello'\nCLOSE b'\\x03\\xe8that is all'\nCLOSED 1000 that is all\n",
     "poll": "in three parts\n",
     "routes": "/ welcome\n/rooms/caf%C3%A9?since=5 this is café\n/files/logs/today you follow logs/today\n"

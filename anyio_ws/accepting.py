@@ -5,8 +5,8 @@ A request that could be read is shown to these, in their order; the first who an
 1. ``hosts``, whether it is for us at all;
 2. ``process_request``, the option, and then the handler's own method of that name, if it has one;
 3. ``handle_http``, if the request doesn't ask for a WebSocket;
-4. whoever runs the server, which may be full (`Admission`);
-5. the protocol, which accepts or rejects (RFC 6455, section 4.2).
+4. the protocol, which accepts or rejects (RFC 6455, section 4.2);
+5. whoever runs the server, which may be full (`Admission`).
 
 ``process_response`` sees every answer last. What a hook raises is answered with 500 and comes out as it is.
 While a hook works the connection isn't read. Shutting down, and the end of ``open_timeout``, cancel it.

@@ -23,6 +23,7 @@ from .sansio import (
     WebSocketURI,
     parse_uri,
 )
+from .sansio.uri import without_credentials
 from .transports.base import Transport
 from .transports.dial import Connectable, dial, dial_unix, over
 from .transports.tls import TLSEngine, secured
@@ -65,7 +66,8 @@ def open_websocket(
     uri = parse_uri(url)
     merged = client_config(config, options)
     if merged.ssl is not None and not uri.secure:
-        raise ValueError(f"ssl was given, but {url!r} is a connection without TLS; use wss://")
+        shown = without_credentials(url)
+        raise ValueError(f"ssl was given, but {shown!r} is a connection without TLS; use wss://")
     if stream is not None and unix_path is not None:
         raise TypeError("stream and unix_path exclude each other")
     where = _authority(uri) if unix_path is None else os.fspath(unix_path)

@@ -29,6 +29,7 @@ from .receiving import Discarding, Events, Fragments, MessageReader, take_nowait
 from .sansio import CloseCode, Extension, Opcode, Request, Response, State
 from .sansio.frames import MAX_CONTROL_PAYLOAD, check_close
 from .sansio.protocol import LoggerLike
+from .sansio.uri import without_credentials
 from .trust import client_address
 from .waiting import pass_turnstile, wait_for
 
@@ -102,7 +103,7 @@ class WebSocket(ObjectStream[str | bytes]):
     """What the parameters of a path are, as `Router` found out; those of the routers above, too."""
 
     def __repr__(self) -> str:
-        return f"<WebSocket {self.url} {self.state.name} id={self.id}>"
+        return f"<WebSocket {without_credentials(self.url)} {self.state.name} id={self.id}>"
 
     # What is known.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 import urllib.parse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..exceptions import InvalidHeader, InvalidURI
 from .headers import build_host, parse_host
@@ -16,6 +16,7 @@ __all__ = [
     "same_origin",
     "split_target",
     "unquote",
+    "without_credentials",
 ]
 
 # What may stand in a path or query as it is: RFC 3986's reserved and unreserved characters, and "%"
@@ -37,7 +38,7 @@ class WebSocketURI:
     path: str
     query: str
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
 
     @property
     def resource_name(self) -> str:
@@ -89,6 +90,15 @@ def parse_uri(uri: str) -> WebSocketURI:
         username=None if parts.username is None else urllib.parse.unquote(parts.username),
         password=None if parts.password is None else urllib.parse.unquote(parts.password),
     )
+
+
+def without_credentials(uri: str) -> str:
+    """Return a WebSocket URI as it may be shown: without user name and password. Other text stays."""
+    scheme, separator, rest = uri.partition("://")
+    if scheme.lower() not in ("ws", "wss"):
+        return uri
+    end = next((number for number, char in enumerate(rest) if char in "/?#"), len(rest))
+    return f"{scheme}{separator}{rest[:end].rpartition('@')[2]}{rest[end:]}"
 
 
 def encode_host(host: str) -> str:

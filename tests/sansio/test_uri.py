@@ -6,7 +6,7 @@ import pytest
 
 from anyio_ws.exceptions import InvalidURI
 from anyio_ws.sansio import WebSocketURI, parse_uri
-from anyio_ws.sansio.uri import same_origin, split_target, unquote
+from anyio_ws.sansio.uri import same_origin, split_target, unquote, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -176,3 +176,24 @@ def test_what_is_percent_encoded_is_decoded_once(text: str, meaning: str) -> Non
 def test_what_is_not_percent_encoded_utf_8_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # of several kinds
         unquote(text)
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("ws://ada:secret@h:1/p?q=a@b", "ws://h:1/p?q=a@b"),
+        ("WSS://ada:se@cret@h", "WSS://h"),
+        ("ws://ada:secret@h?q", "ws://h?q"),
+        ("ws://h/a:b@c", "ws://h/a:b@c"),
+        ("ws://[::1]:1/", "ws://[::1]:1/"),
+        ("/p?to=ws://a:b@c", "/p?to=ws://a:b@c"),
+        ("/", "/"),
+        ("", ""),
+    ],
+)
+def test_a_uri_is_shown_without_credentials(uri: str, shown: str) -> None:
+    assert without_credentials(uri) == shown
+
+
+def test_a_password_is_not_shown() -> None:
+    assert "secret" not in repr(parse_uri("ws://ada:secret@h/"))

@@ -149,6 +149,8 @@ async def test_a_client_has_credentials_in_its_url() -> None:
         url = f"ws://jürgen%40example.org:geheim:%20ß%2F%40@127.0.0.1:{server.port}/"
         async with open_websocket(url) as ws:
             assert await ws.receive() == "hello jürgen@example.org"
+            assert ws.url == url
+            assert repr(ws).startswith(f"<WebSocket ws://127.0.0.1:{server.port}/ ")
 
 
 async def test_each_of_several_is_compared_with_in_the_same_way(

@@ -46,6 +46,7 @@ class Keepalive:
         "_fresh",
         "_heard",
         "_interval",
+        "_look",
         "_paused",
         "_phase",
         "_progress",
@@ -66,6 +67,7 @@ class Keepalive:
         self._fresh = False  # heard since the last time that we were asked
         self._received = received
         self._deadline = now
+        self._look = now
         self._paused = False
         self._sent = 0
         self._progress: float | None = None  # when output began to wait, or went on
@@ -80,7 +82,7 @@ class Keepalive:
             if self._phase is _Phase.LISTENING:
                 times.append(self._heard + self._interval)
             elif self._phase is _Phase.WAITING:
-                times.append(self._deadline)
+                times += [self._look, self._deadline]
         return min(times, default=None)
 
     def heard(self, now: float) -> None:
@@ -141,11 +143,17 @@ class Keepalive:
                 self._phase = _Phase.LISTENING
             elif now >= self._deadline:
                 return Due.PEER_IS_SILENT
+            elif now >= self._look:
+                self._look = now + self._interval
         if self._phase is _Phase.LISTENING and now >= self._heard + self._interval:
             self._phase = _Phase.LEAVING
             return Due.PING
         return Due.NOTHING
 
     def _wait(self, now: float) -> None:
+        assert self._interval is not None
         assert self._timeout is not None
         self._deadline = now + self._timeout
+        # Nobody asks us when an answer arrives. Were we asked at the deadline only, the next Ping would be
+        # due after ``ping_timeout``, where that is the longer one.
+        self._look = now + self._interval

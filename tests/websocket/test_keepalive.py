@@ -59,6 +59,32 @@ def test_any_byte_answers_even_at_the_very_moment_when_the_ping_left() -> None:
     assert policy.alarm == 140
 
 
+@pytest.mark.parametrize("latency", [1, 19, 20, 21, 39, 40, 41, 89])
+def test_a_timeout_longer_than_the_interval_delays_no_ping(latency: float) -> None:
+    policy = keepalive(20, 90)
+    policy.due(120, 0, 0)
+    policy.ping_left(120)
+    answered = 120 + latency
+    while (when := policy.alarm) is not None and when < answered:
+        assert policy.due(when, 0, 0) is Due.NOTHING
+    policy.heard(answered)
+    while (when := policy.alarm) is not None and when < answered + 20:
+        assert policy.due(when, 1, 0) is Due.NOTHING
+    assert when == answered + 20
+    assert policy.due(answered + 20, 1, 0) is Due.PING
+
+
+def test_a_peer_that_never_answers_has_the_whole_of_a_timeout_longer_than_the_interval() -> None:
+    policy = keepalive(20, 50)
+    policy.due(120, 0, 0)
+    policy.ping_left(120)
+    for when in (140, 160):
+        assert policy.alarm == when
+        assert policy.due(when, 0, 0) is Due.NOTHING
+    assert policy.alarm == 170
+    assert policy.due(170, 0, 0) is Due.PEER_IS_SILENT
+
+
 def test_what_was_heard_before_the_ping_left_is_no_answer() -> None:
     policy = keepalive()
     policy.due(120, 0, 0)

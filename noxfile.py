@@ -146,6 +146,19 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[0])
+def interop(session: nox.Session) -> None:
+    """Run tests with nginx, HAProxy, curl, Chromium, node's ws and systemd: nox -s interop -- -k nginx.
+
+    What isn't installed is left out, with a line; with ANYIO_WS_INTEROP=all in the environment it fails.
+    """
+    session.install("-e", ".[test]")
+    environment = {"ANYIO_WS_INTEROP": os.environ.get("ANYIO_WS_INTEROP", "found")}
+    session.run(
+        *("python", "-m", "pytest", "-rs", "tests/interop", *session.posargs), env=environment
+    )
+
+
+@nox.session(python=PYTHONS[0])
 def fuzz(session: nox.Session) -> None:
     """Fuzz the protocol, a million executions for each target: nox -s fuzz -- frames --runs 10000.
 

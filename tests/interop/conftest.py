@@ -1,0 +1,53 @@
+"""Which tests with other people's programs are run, and what they share.
+
+In an ordinary run of the tests only the quick ones are, with what is found on the machine. ``nox -s interop``
+runs all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import trustme
+
+from .programs import VERSIONS, WANTED, need, version
+from .proxies import AT_ONCE, PROXIES, Proxy, proxy
+
+SLOW = ["test_chromium.py", "test_node.py", "test_proxy_timeouts.py", "test_service.py"]
+
+collect_ignore = [] if WANTED else SLOW
+
+
+def pytest_report_header() -> list[str]:
+    versions = {program: version(program) for program in VERSIONS}
+    found = [f"{program} {number}" for program, number in versions.items() if number]
+    missing = [program for program, number in versions.items() if not number]
+    return [
+        f"interop: {', '.join(found)}",
+        *([f"interop: not installed, left out: {', '.join(missing)}"] if missing else []),
+    ]
+
+
+NEEDS = {"chromium": ["chromium"], "ws_of_node": ["node", "npm"], "url": ["node", "npm"]}
+"""The programs that a fixture can't do without."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    # Before the fixtures: one that several tests share would leave each of them out with a line of its own.
+    assert isinstance(item, pytest.Function)
+    for fixture in item.fixturenames:
+        for program in NEEDS.get(fixture, ()):
+            need(program)
+        if fixture in ("running_proxy", "impatient"):
+            need(str(item.callspec.params[fixture]).lower())
+
+
+@pytest.fixture(scope="module", params=PROXIES)
+def running_proxy(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, ca: trustme.CA
+) -> Iterator[Proxy]:
+    """A proxy, for tests that each run a server of their own on its `Proxy.upstream`."""
+    name: str = request.param
+    with proxy(name, tmp_path_factory.mktemp(name), ca, AT_ONCE[name]) as running:
+        yield running

@@ -135,7 +135,7 @@ class AsyncioSocketTransport(asyncio.BufferedProtocol):
             self._alarm.cancel()
             self._alarm = None
         if when is not None and not self._over:
-            self._alarm = self._loop.call_at(when, self._ring)
+            self._alarm = self._loop.call_at(when, self._ring, None)
 
     def abort(self) -> None:
         self._finish(None)
@@ -263,12 +263,14 @@ class AsyncioSocketTransport(asyncio.BufferedProtocol):
 
     # The alarm.
 
-    def _ring(self) -> None:
+    def _ring(self, received: int | None) -> None:
+        """Call the sink, after one more look: *received* is what had been read when it began."""
         self._alarm = None
         if self._over or self._sink is None:
             pass
-        elif self._is_readable():
-            self._alarm = self._loop.call_soon(self._ring)  # the event loop reads first
+        elif received in (None, self._received) and self._is_readable():
+            # The event loop reads first. Once: a peer that never pauses can't put the alarm off.
+            self._alarm = self._loop.call_soon(self._ring, self._received)
         else:
             self._sink.alarm()
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+
 import anyio
 import pytest
 
+from anyio_ws.transports.dial import over
+
 from .kinds import TLS, Kind, every_kind, half_closing, running
-from .recorder import Link, settle
+from .recorder import Link, Watched, settle
 
 SOON = 0.02
 """Seconds."""
@@ -108,6 +112,28 @@ async def test_what_had_arrived_is_handed_over_before(kind: Kind, tls: TLS) -> N
             await link.called("alarm")
         assert link.sink.calls.index("data") < link.sink.calls.index("alarm")
         link.transport.abort()
+
+
+async def test_a_peer_that_never_pauses_does_not_put_it_off() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    with theirs:
+        transport = Watched(await over(ours), half_closes=True)
+        sink = transport.recorder
+        sink.on_data = lambda chunk: None if "alarm" in sink.calls else send_more()
+
+        def send_more() -> None:
+            theirs.send(b"more")
+
+        transport.start(sink)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(transport.run)
+            transport.set_alarm(transport.clock() + SOON)
+            send_more()
+            await sink.until(lambda: "alarm" in sink.calls)
+            transport.abort()
+            await sink.until(lambda: sink.lost)
+        assert sink.complaints == []
 
 
 @every_kind

@@ -62,7 +62,7 @@ ROOMS = {
 SHELVES: list[tuple[str, str]] = [
     ("exceptions", "exceptions"),
     ("sansio", "sansio._pure_codec sansio._codec"),
-    ("sansio", "sansio.codec sansio.masking sansio.headers sansio.uri sansio.state"),
+    ("sansio", "sansio.codec sansio.masking sansio.headers sansio.uri sansio.state sansio.logs"),
     ("sansio", "sansio.frames"),
     ("sansio", "sansio.extensions sansio.extensions.*"),
     ("sansio", "sansio.messages"),
@@ -74,7 +74,10 @@ SHELVES: list[tuple[str, str]] = [
     ("transports", "transports.base"),
     ("transports", "transports transports.*"),
     ("context", "contexts"),
-    ("websocket", "errors events inbox outbox turnstile trust options keepalive notice"),
+    (
+        "websocket",
+        "errors events inbox outbox turnstile trust options keepalive notice statistics observer lifetime",
+    ),
     ("websocket", "connection"),
     ("websocket", "waiting"),
     ("websocket", "receiving"),
@@ -95,7 +98,7 @@ LIBRARIES = {"transports.proxy": {"h11", "python_socks"}}
 
 # A Close and a Response are what some errors carry, a WebSocket is what a hook is called with; for the
 # module they are only types.
-MAY_NAME_TYPES_ABOVE = {"exceptions", "options"}
+MAY_NAME_TYPES_ABOVE = {"exceptions", "observer", "options"}
 
 NOT_WITHOUT_IO = {
     "_thread", "asyncio", "concurrent", "datetime", "multiprocessing", "queue", "sched", "select",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import secrets
 from collections.abc import Sequence
 
@@ -17,8 +18,9 @@ from .extensions.base import ClientExtensionFactory, Extension
 from .handshake import VERSION, accept_key, check_upgrade, single_header
 from .headers import Headers, build_basic, build_extension, is_token, parse_extensions, parse_tokens
 from .http import MAX_HEADER_COUNT, MAX_HEADER_SIZE, Request, Response, ResponseReader
+from .logs import LoggerLike
 from .messages import MAX_FRAGMENTS
-from .protocol import LoggerLike, Protocol
+from .protocol import Protocol
 from .state import Side, State, Trigger
 from .uri import WebSocketURI, parse_uri
 
@@ -130,7 +132,7 @@ class ClientProtocol(Protocol):
             raise ProtocolError("can't send a request: the handshake is over")
         data = request.serialize()
         if self._debug:
-            self.logger.debug("> %s %s HTTP/1.1", request.method, request.path)
+            self.log(logging.DEBUG, "> %s %s HTTP/1.1", request.method, request.path)
         self._writes.append(data)
 
     def _check_response(self, response: Response) -> None:
@@ -193,7 +195,9 @@ class ClientProtocol(Protocol):
             if response is None:
                 return
             if self._debug:
-                self.logger.debug("< HTTP/1.1 %d %r", response.status_code, response.reason_phrase)
+                self.log(
+                    logging.DEBUG, "< HTTP/1.1 %d %r", response.status_code, response.reason_phrase
+                )
             self._events.append(response)
             self._check_response(response)
         except InvalidHandshake as exc:

@@ -45,13 +45,12 @@ from .frames import (
     check_close,
 )
 from .http import Request, Response
+from .logs import LoggerLike, log
 from .masking import masking_key
 from .messages import MAX_FRAGMENTS, Fragment, MessageAssembler
 from .state import ConnectionState, Side, State, Trigger
 
-__all__ = ["SEND_EOF", "Event", "LoggerLike", "Message", "Protocol"]
-
-LoggerLike = logging.Logger | logging.LoggerAdapter[logging.Logger]
+__all__ = ["SEND_EOF", "Event", "Message", "Protocol"]
 
 Event = Request | Response | Frame
 """What `Protocol.events_received` gives."""
@@ -120,6 +119,7 @@ class Protocol:
         "logger",
         "masking_key",
         "max_events",
+        "remote_address",
         "side",
         "subprotocol",
     )
@@ -138,7 +138,9 @@ class Protocol:
         self.id: uuid.UUID = uuid.uuid4()
         """Tells connections apart, in logs for example."""
         self.logger: LoggerLike = logger or logging.getLogger(f"anyio_ws.{side.name.lower()}")
-        """Frames are logged here at DEBUG."""
+        """Frames are logged here at DEBUG, if that is enabled now."""
+        self.remote_address: object = None
+        """The peer's, for `log`: whoever moves the bytes knows it."""
         self.side = side
         self.subprotocol: str | None = None
         """What the handshake negotiated."""
@@ -183,7 +185,23 @@ class Protocol:
         self._pongs = 0  # automatic Pongs in _writes
         self._pong_at = 0  # where the latest of them is
 
+    def log(
+        self, level: int, message: str, *args: object, exc_info: BaseException | None = None
+    ) -> None:
+        """Log something about this connection.
+
+        Each record has the attributes ``connection_id``, which is `id` as a string, and ``remote_address``.
+        """
+        if self.logger.isEnabledFor(level):
+            extra = {"connection_id": str(self.id), "remote_address": self.remote_address}
+            log(self.logger, level, extra, message, *args, exc_info=exc_info)
+
     # What is known about the connection.
+
+    @property
+    def logs_frames(self) -> bool:
+        """Whether frames are logged."""
+        return self._debug
 
     @property
     def state(self) -> State:
@@ -549,13 +567,13 @@ class Protocol:
         if opcode < 0x8:
             frame, content = self._assembler.end_frame(frame)
             if self._debug:
-                self.logger.debug("< %s", frame)
+                self.log(logging.DEBUG, "< %s", frame)
             if self._messages is not None:
                 whole = frame.fin and opcode is not Opcode.CONT
                 self._messages.append(content if whole else Fragment(content, frame.fin))
         else:
             if self._debug:  # before the answer to it is logged
-                self.logger.debug("< %s", frame)
+                self.log(logging.DEBUG, "< %s", frame)
             if opcode is Opcode.PING and self._auto_pong:
                 self._answer_ping(frame.data)
             elif opcode is Opcode.CLOSE:
@@ -593,7 +611,8 @@ class Protocol:
 
     def _fail_for(self, violation: ProtocolViolation) -> None:
         self._failure = violation
-        self.logger.debug("! failing the connection: %s", violation)
+        if self._debug:
+            self.log(logging.DEBUG, "! failing the connection: %s", violation)
         self.fail(violation.code, _shortened(violation.reason))
 
     def _end_if_drained(self) -> None:
@@ -648,7 +667,7 @@ class Protocol:
 
     def _serialize(self, frame: Frame) -> bytes:
         if self._debug:
-            self.logger.debug("> %s", frame)
+            self.log(logging.DEBUG, "> %s", frame)
         return frame.serialize(self.masking_key() if self.side is Side.CLIENT else None)
 
     def _write_frame(self, frame: Frame) -> None:

@@ -24,6 +24,7 @@ from .exceptions import (
 )
 from .mux import Mux, mux
 from .notice import Notice
+from .observer import ServerObserver
 from .options import (
     ClientConfig,
     ClientOptions,
@@ -39,6 +40,7 @@ from .options import (
 from .routing import Router
 from .sansio import Close, CloseCode, Headers, Request, Response, State
 from .server import Endpoint, WebSocketServer, endpoint, open_server, serve_websocket
+from .statistics import ConnectionStatistics, ServerStatistics
 from .websocket import Fragments, MessageReader, WebSocket
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionClosedError",
     "ConnectionClosedOK",
+    "ConnectionStatistics",
     "Endpoint",
     "Fragments",
     "HandleHTTP",
@@ -77,7 +80,9 @@ __all__ = [
     "ResponseHeaders",
     "Router",
     "ServerConfig",
+    "ServerObserver",
     "ServerOptions",
+    "ServerStatistics",
     "State",
     "WebSocket",
     "WebSocketError",

@@ -14,12 +14,17 @@ While a hook works the connection isn't read. Shutting down, and the end of ``op
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from email.utils import formatdate
 from typing import Final, TypeVar, Unpack
 
 import anyio
+from anyio import TypedAttributeProvider
+from anyio.abc import SocketAttribute
+from anyio.streams.tls import TLSAttribute
 
 from .connection import Connection
 from .exceptions import InvalidHandshake, InvalidHeader
@@ -45,7 +50,8 @@ from .sansio import (
 from .sansio.uri import same_origin
 from .transports.dial import Connectable, over
 from .transports.interrupts import let_interrupts_in
-from .transports.tls import TLSEngine, secured
+from .transports.sockets import peer_address
+from .transports.tls import TLSEngine, TLSHandshakeError, secured
 from .trust import is_known_host
 from .websocket import WebSocket
 
@@ -124,6 +130,48 @@ class AcceptWebSocket(ConnectionContext):
             max_request_line=config.max_request_line,
             logger=config.logger,
         )
+        self._protocol.remote_address = _peer_of(stream)
+
+    @property
+    def remote_address(self) -> object:
+        """The client's, as far as it is known."""
+        if self._connection is not None:
+            self._connection.name_peer()
+        return self._protocol.remote_address
+
+    def log(
+        self, level: int, message: str, *args: object, exc_info: BaseException | None = None
+    ) -> None:
+        """Log something about the connection, as `ServerProtocol.log`.
+
+        :param message: the client's address goes in first, before *args*
+        """
+        self._protocol.log(level, message, self.remote_address, *args, exc_info=exc_info)
+
+    def cause_of(self, exc: BaseException) -> int | str:
+        """Why entering raised *exc*: `ServerStatistics.refused` has the causes."""
+        answered = self._protocol.answered
+        if answered not in (None, 101) and self._is_secured:
+            return answered
+        if isinstance(exc, TimeoutError):
+            return "timeout"
+        if isinstance(exc, TLSHandshakeError | ssl.SSLError):
+            return "tls"
+        if not isinstance(exc, Exception):
+            return "cancelled"
+        return "disconnected" if self.is_of_client(exc) else "error"
+
+    @property
+    def _is_secured(self) -> bool:
+        """Whether an answer can have left: not before the end of TLS's handshake."""
+        if self._connection is None:
+            return False
+        version = self._connection.transport.extra_attributes.get(TLSAttribute.tls_version)
+        return version is None or version() is not None
+
+    def is_of_client(self, exc: Exception) -> bool:
+        """Whether *exc*, which entering raised, tells of the client, and of nothing that is wrong here."""
+        return exc is not self.hook_exc and isinstance(exc, InvalidHandshake | OSError)
 
     def give_up(self) -> None:
         """Answer with 503 because the server shuts down, whatever was or will be asked.
@@ -263,6 +311,15 @@ class AcceptWebSocket(ConnectionContext):
         if server is not None:
             headers.setdefault("Server", server)
         self._protocol.send_response(response)
+
+
+def _peer_of(stream: Connectable) -> object:
+    """Who is at the other end, for a log: not known of every stream."""
+    if isinstance(stream, socket.socket):
+        return peer_address(stream)
+    if isinstance(stream, TypedAttributeProvider):
+        return stream.extra(SocketAttribute.remote_address, None)
+    return None
 
 
 def _extensions(config: ServerConfig) -> list[ServerExtensionFactory]:

@@ -17,6 +17,7 @@ Reading never depends on writing here: neither direction calls into the other's 
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from .keepalive import Due, Keepalive
 from .options import CommonConfig
 from .outbox import JOINED, Outbox
 from .sansio import SEND_EOF, CloseCode, Fragment, Frame, Opcode, Protocol, Request, Response, State
+from .statistics import ConnectionStatistics
 from .transports.backend import current_pace, new_signal
 from .transports.base import Reader, Transport
 from .transports.scheduling import SECONDS
@@ -86,6 +88,7 @@ class Connection:
         "latency",
         "lost",
         "lost_cause",
+        "messages_sent",
         "notify",
         "outbox",
         "output_over",
@@ -129,6 +132,7 @@ class Connection:
         self.pings: dict[bytes, Ping] = {}
         """By payload, in the order in which they were sent."""
         self.latency = 0.0
+        self.messages_sent = 0
         self.closed_here = False
         """Whether this side closed the connection, by `start_closing`."""
         self.output_over = False
@@ -153,6 +157,8 @@ class Connection:
         self._mark: int | None = None  # of all bytes sent: when the keepalive's ping has left
         protocol.hold_failures = True
         protocol.collect_messages()
+        if protocol.logs_frames:
+            self.name_peer()
         transport.start(self)
 
     # The transport's calls.
@@ -338,11 +344,13 @@ class Connection:
         if len(data) > JOINED and fin and not (self.has_output or transport.unsent):
             header = protocol.send_header(opcode, len(data))
             if header is not None:
+                self.messages_sent += 1
                 self._written_at = perf_counter()
                 transport.write(header, data)
                 self._output_moved()
                 return
         size = protocol.send_data(opcode, data, fin, compress=compress)
+        self.messages_sent += fin
         # It leaves at once, unless it follows another: those leave together when the scheduling pass ends, or
         # when they are many, or when the application takes its time before the next one.
         now = perf_counter()
@@ -473,6 +481,22 @@ class Connection:
         self.check_open()
         return not self.outbox.has_ping
 
+    def name_peer(self) -> None:
+        """Tell the protocol what its records want to know. Not before there is one: most never log."""
+        if self.protocol.remote_address is None:
+            attributes = self.transport.extra_attributes
+            address = attributes.get(SocketAttribute.remote_address, lambda: None)
+            self.protocol.remote_address = address()
+
+    def statistics(self) -> ConnectionStatistics:
+        """What went over it until now."""
+        return ConnectionStatistics(
+            messages_received=self.inbox.received,
+            messages_sent=self.messages_sent,
+            bytes_received=self.transport.received_total,
+            bytes_sent=self.transport.sent_total,
+        )
+
     # Closing.
 
     def send_close(self, code: int, reason: str) -> None:
@@ -530,8 +554,10 @@ class Connection:
     def _give_up(self, why: str, reason: str) -> None:
         """Fail the connection and don't wait for a peer that doesn't answer."""
         protocol = self.protocol
-        peer = self.transport.extra_attributes.get(SocketAttribute.remote_address, lambda: None)()
-        protocol.logger.warning("connection failed, %s, peer %s", why, peer)
+        self.name_peer()
+        protocol.log(
+            logging.WARNING, "connection failed, %s, peer %s", why, protocol.remote_address
+        )
         self.lost_cause = TimeoutError(why)
         self.given_up = True
         protocol.fail(CloseCode.INTERNAL_ERROR, reason)
@@ -572,6 +598,8 @@ class Connection:
             elif dropping:
                 if isinstance(message, Fragment):
                     inbox.skip_fragment(message)
+                else:
+                    inbox.received += 1
             elif isinstance(message, Fragment):
                 inbox.add_fragment(message)
             else:

@@ -53,7 +53,7 @@ class _Fragments:
 class Inbox:
     """The messages of one connection that wait for the application."""
 
-    __slots__ = ("_assembling", "_messages", "_skipping", "count", "size")
+    __slots__ = ("_assembling", "_messages", "_skipping", "count", "received", "size")
 
     def __init__(self) -> None:
         self._messages: deque[str | bytes | Frame | _Fragments] = deque()
@@ -63,17 +63,21 @@ class Inbox:
         """Finished messages."""
         self.size = 0
         """Their bytes, on the wire or in memory, whichever is more; an estimate for text beyond ASCII."""
+        self.received = 0
+        """Messages that were ever finished, those that nobody wants too."""
 
     def add(self, message: str | bytes) -> None:
         """Add a message that came in one frame."""
         self._messages.append(message)
         self.count += 1
+        self.received += 1
         self.size += _size(message)
 
     def add_all(self, messages: Sequence[str | bytes]) -> None:
         """As `add`, for many: a chunk may have hundreds."""
         self._messages.extend(messages)
         self.count += len(messages)
+        self.received += len(messages)
         self.size += sum(map(_size, messages))
 
     def add_control(self, frame: Frame) -> None:
@@ -91,6 +95,7 @@ class Inbox:
 
     def add_fragment(self, fragment: Fragment) -> None:
         """Add a part of the message in assembly."""
+        self.received += fragment.final
         if self._skipping:
             self._skipping = not fragment.final
             return
@@ -106,6 +111,7 @@ class Inbox:
 
     def skip_fragment(self, fragment: Fragment) -> None:
         """Drop a part of the message in assembly, and the rest of it when that comes."""
+        self.received += fragment.final
         self._skipping = not fragment.final
 
     def first(self) -> str | bytes | Frame:

@@ -21,6 +21,7 @@ from .errors import Call
 from .exceptions import ConnectionClosed
 from .options import CommonConfig
 from .sansio import Request, Response, State
+from .statistics import NOTHING, ConnectionStatistics
 from .transports.base import Transport
 from .transports.tls import TLSHandshakeError
 from .waiting import wait_for
@@ -116,6 +117,12 @@ class ConnectionContext(ABC):
         return connection is not None and (
             connection.lost or connection.output_over or connection.protocol.state is not State.OPEN
         )
+
+    def statistics(self) -> ConnectionStatistics:
+        """What went over the connection until now."""
+        if self._connection is None:
+            return NOTHING
+        return self._connection.statistics()
 
     @property
     def has_transport(self) -> bool:

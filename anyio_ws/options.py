@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypedDict, TypeVar, cast
 
+from .observer import ServerObserver
 from .sansio import (
     ClientExtensionFactory,
     Headers,
@@ -160,6 +161,7 @@ class ServerOptions(CommonOptions, total=False):
     max_connections: int | None
     max_handshakes: int | None
     on_handler_error: OnHandlerError
+    observer: ServerObserver | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,6 +311,8 @@ class ServerConfig(CommonConfig):
     """What is done, beside closing the connection with 1011, when a handler raises an `Exception`: ``"log"``
     it with its traceback; ``"raise"`` it out of the server, which ends that; or an async function, called
     with the connection and the exception after it was logged."""
+    observer: ServerObserver | None = None
+    """Is told what happens to connections, for metrics and tracing."""
 
     def __post_init__(self) -> None:
         CommonConfig.__post_init__(self)
@@ -336,6 +340,7 @@ class ServerConfig(CommonConfig):
                 )
         else:
             check_async("on_handler_error", given)
+        _check_observer(self.observer)
 
     def _check_additional(self) -> None:
         if callable(self.additional_headers):
@@ -394,6 +399,20 @@ def check_async(what: str, function: object) -> None:
         fits = callable(inner)
     if not fits:
         raise TypeError(f"{what} must be an async function, not {function!r}")
+
+
+def _check_observer(observer: object) -> None:
+    """Refuse what is no observer, or would have to be awaited.
+
+    :raises TypeError: it is one of these
+    """
+    if observer is None:
+        return
+    if not isinstance(observer, ServerObserver):
+        raise TypeError(f"observer must be None or a ServerObserver, not {observer!r}")
+    for name in (name for name in vars(ServerObserver) if not name.startswith("_")):
+        if inspect.iscoroutinefunction(getattr(observer, name)):
+            raise TypeError(f"the observer's {name} must be a plain function")
 
 
 _Config = TypeVar("_Config", bound=CommonConfig)

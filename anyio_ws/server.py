@@ -19,6 +19,7 @@ from .options import ServerConfig, ServerOptions, server_config
 from .sansio import CloseCode
 from .sansio.headers import build_host
 from .service import Handler, Service, check_handler
+from .statistics import ServerStatistics
 from .transports.dial import SocketAddress
 from .transports.interrupts import apply_to_trio, keep_interrupts_out
 from .transports.listen import AnyListener, ListeningSocket, listen_tcp, listen_unix, take_over
@@ -48,6 +49,10 @@ class WebSocketServer:
     def connections(self) -> frozenset[WebSocket]:
         """The connections that are open now."""
         return self._service.connections
+
+    def statistics(self) -> ServerStatistics:
+        """What the server has done until now. Takes time in proportion to the connections that are open."""
+        return self._service.statistics()
 
     @property
     def listeners(self) -> tuple[socket.socket, ...]:
@@ -181,6 +186,10 @@ class Endpoint:
     def connections(self) -> frozenset[WebSocket]:
         """The connections that are open now."""
         return self._service.connections
+
+    def statistics(self) -> ServerStatistics:
+        """As `WebSocketServer.statistics`."""
+        return self._service.statistics()
 
     async def __call__(self, *arguments: Any) -> None:
         """Serve the last of *arguments*, a stream, to the end of its connection."""

@@ -10,25 +10,23 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, ParamSpec, TypeAlias, cast
 
 import anyio
-from anyio import TypedAttributeProvider
-from anyio.abc import SocketAttribute
 
 from .accepting import AcceptWebSocket
-from .exceptions import ConnectionClosed, InvalidHandshake
+from .exceptions import ConnectionClosed
 from .notice import Notice
-from .opening import ConnectionContext
+from .observer import ServerObserver
 from .options import HandlerErrorHook, ProcessRequest, ServerConfig, check_async
-from .sansio import Response
+from .sansio import CloseCode, Response
 from .sansio.frames import check_close
-from .sansio.protocol import LoggerLike
+from .sansio.logs import LoggerLike
+from .statistics import ServerStatistics, Tally
 from .transports.base import text_of
 from .transports.dial import Connectable
 from .transports.interrupts import keep_interrupts_out, let_interrupts_in
 from .transports.scheduling import Signal
-from .transports.sockets import peer_address
 from .transports.tls import check_serving
 from .waiting import new_signal
 from .websocket import WebSocket
@@ -37,6 +35,8 @@ __all__ = ["Handler", "Service", "check_handler"]
 
 Handler: TypeAlias = Callable[..., Awaitable[object]]
 """Called with each accepted connection, in a task of its own; the connection ends with it."""
+
+_P = ParamSpec("_P")
 
 RETRY_AFTER: Final = "1"
 """Seconds after which a client that found no place may try again."""
@@ -61,6 +61,8 @@ class Service:
         self._handler_tasks: set[int] = set()
         self._watchers: list[Signal] = []  # of connections that open and end
         self._shutting_down = Notice()
+        self._observer = config.observer or ServerObserver()
+        self._tally = Tally()
         self._logger: LoggerLike = config.logger or logging.getLogger("anyio_ws.server")
 
     @property
@@ -77,6 +79,15 @@ class Service:
     def connections(self) -> frozenset[WebSocket]:
         """The connections that are open now."""
         return frozenset(self._connections)
+
+    def statistics(self) -> ServerStatistics:
+        """What it has done until now; takes time in proportion to the connections that there are."""
+        connections: list[AcceptWebSocket | WebSocket] = [*self._openings, *self._connections]
+        return self._tally.statistics(
+            (one.statistics() for one in connections),
+            opening=len(self._openings),
+            open=len(self._connections),
+        )
 
     @property
     def is_idle(self) -> bool:
@@ -153,6 +164,7 @@ class Service:
             stream, self._config, process_request=self._process_request, admission=self._admit
         )
         self._openings.add(opening)
+        self._tally.accepted += 1
         if self._shutting_down:
             opening.give_up()
         return opening
@@ -164,38 +176,78 @@ class Service:
         :param arguments: what the handler gets before the connection
         :raises Exception: of the handler, with ``on_handler_error="raise"``; otherwise none leaves this
         """
-        peer = _peer_of(opening.stream)
         ws: WebSocket | None = None
+        opened = 0.0
         task = anyio.get_current_task().id
         self._handler_tasks.add(task)
         try:
+            self._tell(opening, self._observer.accepted, opening.remote_address)
             async with opening as ws:
-                ws.set_shutting_down(self._shutting_down)
-                self._openings.discard(opening)
-                self._connections.add(ws)
-                self._notify()
+                opened = anyio.current_time()
+                self._opened(opening, ws)
                 await self._handle(opening, partial(self._handler, *arguments, ws))
         except Exception as exc:  # one bad client or handler never takes the server down
-            if ws is not None:
-                await self._handler_failed(ws, peer, exc)
-            elif exc is not opening.hook_exc and isinstance(exc, InvalidHandshake | OSError):
-                # TimeoutError is an OSError
-                self._logger.info("opening handshake failed, client %s: %s", peer, exc)
+            if ws is None:
+                self._refused(opening, exc)
             else:
-                self._logger.error("opening handshake failed, client %s", peer, exc_info=exc)
+                await self._handler_failed(opening, ws, exc)
+        except BaseException as exc:
+            if ws is None:
+                self._refused(opening, exc)
+            raise
         else:
             if (broken := opening.break_exc) is not None:
                 why = text_of(broken.__cause__ or broken)
-                self._logger.info("connection broke, client %s: %s", peer, why)
+                opening.log(logging.INFO, "connection broke, client %s: %s", why)
         finally:
             self._handler_tasks.discard(task)
-            self._openings.discard(opening)
-            self._places.discard(opening)
             if ws is not None:
-                self._connections.discard(ws)
+                self._closed(opening, ws, anyio.current_time() - opened)
+            self._places.discard(opening)
             self._notify()
             if not opening.has_transport:
                 await _let_go(opening.stream)
+
+    def _opened(self, opening: AcceptWebSocket, ws: WebSocket) -> None:
+        ws.set_shutting_down(self._shutting_down)
+        self._openings.discard(opening)
+        self._connections.add(ws)
+        self._tally.opened += 1
+        self._notify()
+        self._tell(opening, self._observer.opened, ws)
+
+    def _refused(self, opening: AcceptWebSocket, exc: BaseException) -> None:
+        cause = opening.cause_of(exc)
+        self._openings.discard(opening)
+        self._tally.refused[cause] += 1
+        self._tally.add_ended(opening.statistics())
+        if isinstance(exc, Exception):
+            if opening.is_of_client(exc):
+                opening.log(logging.INFO, "opening handshake failed, client %s: %s", exc)
+            else:
+                opening.log(logging.ERROR, "opening handshake failed, client %s", exc_info=exc)
+        self._tell(opening, self._observer.refused, opening.remote_address, cause, exc)
+
+    def _closed(self, opening: AcceptWebSocket, ws: WebSocket, duration: float) -> None:
+        code = CloseCode.ABNORMAL_CLOSURE if ws.close_code is None else ws.close_code
+        self._connections.discard(ws)
+        self._tally.closed[int(code)] += 1
+        self._tally.add_ended(opening.statistics())
+        self._tell(opening, self._observer.closed, ws, int(code), duration)
+
+    def _tell(
+        self,
+        opening: AcceptWebSocket,
+        method: Callable[_P, object],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> None:
+        """Call a method of the observer."""
+        try:
+            method(*args, **kwargs)
+        except Exception as exc:
+            name = getattr(method, "__name__", method)
+            opening.log(logging.ERROR, "observer failed, client %s, in %s", name, exc_info=exc)
 
     def _notify(self) -> None:
         for watcher in self._watchers:
@@ -218,16 +270,20 @@ class Service:
             task = parents.get(task)
         return task is not None
 
-    async def _handler_failed(self, ws: WebSocket, peer: object, exc: Exception) -> None:
+    async def _handler_failed(
+        self, opening: AcceptWebSocket, ws: WebSocket, exc: Exception
+    ) -> None:
+        self._tally.handler_failures += 1
+        self._tell(opening, self._observer.handler_failed, ws, exc)
         react = self._config.on_handler_error
         if react == "raise":
             raise exc
-        self._logger.error("connection handler failed, client %s", peer, exc_info=exc)
+        opening.log(logging.ERROR, "connection handler failed, client %s", exc_info=exc)
         if callable(react):
             try:
                 await self._react(react, ws, exc)
             except Exception as error:
-                self._logger.error("on_handler_error failed, client %s", peer, exc_info=error)
+                opening.log(logging.ERROR, "on_handler_error failed, client %s", exc_info=error)
 
     @let_interrupts_in
     async def _react(self, react: HandlerErrorHook, ws: WebSocket, exc: Exception) -> None:
@@ -235,14 +291,14 @@ class Service:
 
     @let_interrupts_in
     async def _handle(
-        self, opening: ConnectionContext, handle: Callable[[], Awaitable[object]]
+        self, opening: AcceptWebSocket, handle: Callable[[], Awaitable[object]]
     ) -> None:
         try:
             await handle()
         except Exception as exc:
             if not opening.ended or not _is_end_of_connection(exc):
                 raise  # an error, or the end of another connection than this one
-            self._logger.debug("handler ended with its connection: %s", exc)
+            opening.log(logging.DEBUG, "handler ended with its connection, client %s: %s", exc)
 
 
 def check_handler(handler: Handler, what: str = "the handler") -> ProcessRequest | None:
@@ -270,15 +326,6 @@ def _is_end_of_connection(exc: Exception) -> bool:
 def _check_seconds(name: str, seconds: float | None) -> None:
     if seconds is not None and not seconds >= 0:
         raise ValueError(f"{name} must be seconds, at least 0; got {seconds!r}")
-
-
-def _peer_of(stream: Connectable) -> object:
-    """Who is at the other end, for a log: not known of every stream."""
-    if isinstance(stream, socket.socket):
-        return peer_address(stream)
-    if isinstance(stream, TypedAttributeProvider):
-        return stream.extra(SocketAttribute.remote_address, None)
-    return None
 
 
 async def _let_go(stream: Connectable) -> None:

@@ -28,8 +28,9 @@ from .options import ServerConfig
 from .receiving import Discarding, Events, Fragments, MessageReader, take_nowait, wait_for_message
 from .sansio import CloseCode, Extension, Opcode, Request, Response, State
 from .sansio.frames import MAX_CONTROL_PAYLOAD, check_close
-from .sansio.protocol import LoggerLike
+from .sansio.logs import LoggerLike
 from .sansio.uri import without_credentials
+from .statistics import ConnectionStatistics
 from .trust import client_address
 from .waiting import pass_turnstile, wait_for
 
@@ -171,6 +172,10 @@ class WebSocket(ObjectStream[str | bytes]):
     def buffered_amount(self) -> int:
         """Bytes that were sent, by `send` and the like, and haven't left."""
         return self._connection.buffered_amount
+
+    def statistics(self) -> ConnectionStatistics:
+        """How many messages and bytes went in each direction, until now or until it ended."""
+        return self._connection.statistics()
 
     @property
     def local_address(self) -> Any:

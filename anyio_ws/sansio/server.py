@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
@@ -30,8 +31,9 @@ from .http import (
     Response,
     reason_phrase,
 )
+from .logs import LoggerLike
 from .messages import MAX_FRAGMENTS
-from .protocol import LoggerLike, Protocol
+from .protocol import Protocol
 from .state import Side, State, Trigger
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ class ServerProtocol(Protocol):
         "_reader",
         "_request",
         "_select_subprotocol",
+        "answered",
         "available_extensions",
         "available_subprotocols",
         "origins",
@@ -122,6 +125,8 @@ class ServerProtocol(Protocol):
         )
         self._request: Request | None = None
         self._held = bytearray()
+        self.answered: int | None = None
+        """The status of the response that was sent; None before."""
 
     def accept(self, request: Request) -> Response:
         """Make the response that accepts the connection, or rejects it if it can't be accepted.
@@ -211,8 +216,11 @@ class ServerProtocol(Protocol):
             raise ProtocolError("can't send a response: the handshake is over")
         data = response.serialize(body=self._request is None or self._request.method != "HEAD")
         if self._debug:
-            self.logger.debug("> HTTP/1.1 %d %s", response.status_code, response.reason_phrase)
+            self.log(
+                logging.DEBUG, "> HTTP/1.1 %d %s", response.status_code, response.reason_phrase
+            )
         self._writes.append(data)
+        self.answered = response.status_code
         self._reader = None
         held, self._held = bytes(self._held), bytearray()
         if response.status_code == 101:
@@ -312,7 +320,9 @@ class ServerProtocol(Protocol):
             return
         self._request = request
         if self._debug:
-            self.logger.debug("< %s %s HTTP/%s", request.method, request.path, request.http_version)
+            self.log(
+                logging.DEBUG, "< %s %s HTTP/%s", request.method, request.path, request.http_version
+            )
         held = self._reader.trailing_data()
         self._reader = None
         self._events.append(request)

@@ -31,9 +31,11 @@ from .errors import Call, closed_error, not_open_yet
 from .exceptions import ConnectionClosed, ConnectionClosedOK, WebSocketError
 from .inbox import Inbox
 from .keepalive import Due, Keepalive
+from .lifetime import Lifetime, Traffic
 from .options import CommonConfig
 from .outbox import JOINED, Outbox
 from .sansio import SEND_EOF, CloseCode, Fragment, Frame, Opcode, Protocol, Request, Response, State
+from .sansio.frames import MAX_CONTROL_PAYLOAD
 from .statistics import ConnectionStatistics
 from .transports.backend import current_pace, new_signal
 from .transports.base import Reader, Transport
@@ -44,6 +46,9 @@ __all__ = ["Connection"]
 
 
 LONG_AGO: Final = -math.inf
+
+A_PING: Final = 6 + MAX_CONTROL_PAYLOAD
+"""Bytes that wait to leave and may be no more than a Ping."""
 
 _WHOLE: Final[frozenset[type]] = frozenset({str, bytes})
 
@@ -73,6 +78,7 @@ class Connection:
         "_keepalive",
         "_keepalive_ping",
         "_leaving",
+        "_lifetime",
         "_mark",
         "_paused",
         "_sent_end",
@@ -154,6 +160,7 @@ class Connection:
         self._sent_end = False  # whether this side was the first to send a Close frame
         self._keepalive: Keepalive | None = None  # while the connection is open
         self._keepalive_ping: Ping | None = None
+        self._lifetime: Lifetime | None = None  # once it is open, if it has one
         self._mark: int | None = None  # of all bytes sent: when the keepalive's ping has left
         protocol.hold_failures = True
         protocol.collect_messages()
@@ -203,23 +210,10 @@ class Connection:
         self._after_input()
 
     def alarm(self) -> None:
-        keepalive, transport = self._keepalive, self.transport
-        if keepalive is None:
-            return
-        due = keepalive.due(transport.clock(), transport.received_total, transport.sent_total)
-        if due is Due.PING:
-            payload = secrets.token_bytes(4)
-            if payload not in self.pings:
-                self.commit_unawaited_ping(payload, keepalive=True)
-        elif due is Due.PEER_IS_SILENT:
-            self._give_up(
-                f"no answer to a ping within {self.config.ping_timeout:g} seconds",
-                "keepalive ping timeout",
-            )
-        elif due is Due.OUTPUT_IS_STUCK:
-            self._give_up(
-                f"nothing could be sent for {self.config.write_timeout:g} seconds", "write timeout"
-            )
+        if self._lifetime is not None:
+            self._ask_lifetime(self._lifetime)
+        if self._keepalive is not None:
+            self._ask_keepalive(self._keepalive)
         self._set_alarm()
 
     def connection_lost(self, cause: Exception | None) -> None:
@@ -540,16 +534,74 @@ class Connection:
         here = self.closed_here or (call is Call.SEND and self._sent_end)
         return closed_error(exc, call, closed_here=here)
 
-    # Keepalive.
+    # Keepalive and lifetime.
+
+    def begin_lifetime(self) -> None:
+        """Bound it by ``max_lifetime`` and ``idle_timeout``, from now on."""
+        config = self.config
+        if config.max_lifetime is None and config.idle_timeout is None:
+            return
+        self._lifetime = Lifetime(config, self.transport.clock(), self._traffic())
+        if self._keepalive is None:
+            self._lifetime.closing()
+        self._set_alarm()
 
     def _set_alarm(self) -> None:
-        if self._keepalive is not None:
-            self.transport.set_alarm(self._keepalive.alarm)
+        policies = (self._keepalive, self._lifetime)
+        times = [one.alarm for one in policies if one is not None]
+        self.transport.set_alarm(min((one for one in times if one is not None), default=None))
 
     def _stop_keepalive(self) -> None:
         if self._keepalive is not None:
             self._keepalive = None
-            self.transport.set_alarm(None)
+            if self._lifetime is not None:
+                self._lifetime.closing()
+            self._set_alarm()
+
+    def _ask_keepalive(self, keepalive: Keepalive) -> None:
+        transport = self.transport
+        due = keepalive.due(transport.clock(), transport.received_total, transport.sent_total)
+        if due is Due.PING:
+            payload = secrets.token_bytes(4)
+            if payload not in self.pings:
+                self.commit_unawaited_ping(payload, keepalive=True)
+        elif due is Due.PEER_IS_SILENT:
+            self._give_up(
+                f"no answer to a ping within {self.config.ping_timeout:g} seconds",
+                "keepalive ping timeout",
+            )
+        elif due is Due.OUTPUT_IS_STUCK:
+            self._give_up(
+                f"nothing could be sent for {self.config.write_timeout:g} seconds", "write timeout"
+            )
+
+    def _ask_lifetime(self, lifetime: Lifetime) -> None:
+        now = self.transport.clock()
+        over = lifetime.over(now, self._traffic())
+        if over is None:
+            return
+        timeout = self.config.close_timeout
+        if self._keepalive is None:  # it has been closing, and had its time for that
+            self._lifetime = None
+            self.lost_cause = self.lost_cause or TimeoutError("it didn't end in time")
+            self.transport.abort()
+            return
+        lifetime.end_by(math.inf if timeout is None else now + timeout)
+        self.name_peer()
+        protocol = self.protocol
+        protocol.log(logging.INFO, "closing, %s, peer %s", over.value, protocol.remote_address)
+        self.send_close(CloseCode.GOING_AWAY, over.value)
+
+    def _traffic(self) -> Traffic:
+        transport = self.transport
+        return Traffic(
+            messages=self.inbox.received + self.messages_sent,
+            received=transport.received_total,
+            sent=transport.sent_total,
+            waiting=self.inbox.count > 0,
+            arriving=self.protocol.mid_message,
+            leaving=self.sending_fragments or self.buffered_amount > A_PING,
+        )
 
     def _give_up(self, why: str, reason: str) -> None:
         """Fail the connection and don't wait for a peer that doesn't answer."""

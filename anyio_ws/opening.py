@@ -72,6 +72,7 @@ class ConnectionContext(ABC):
                 await self._run(self._connection)
                 with anyio.CancelScope(deadline=deadline):
                     self._ws = await self._shake_hands(self._connection)
+                    self._connection.begin_lifetime()
             if self._rejection is not None:
                 raise self._rejection
             if self._ws is None:

@@ -56,6 +56,11 @@ __all__ = [
 if TYPE_CHECKING:
     from .websocket import WebSocket
 
+_NOT_AT_ONCE: Final = (
+    *("ping_interval", "ping_timeout", "write_timeout"),
+    *("max_lifetime", "idle_timeout"),
+)
+
 _OF_THE_HANDSHAKE: Final = {
     "connection",
     "content-length",
@@ -117,6 +122,8 @@ class CommonOptions(TypedDict, total=False):
     ping_interval: float | None
     ping_timeout: float | None
     write_timeout: float | None
+    max_lifetime: float | None
+    idle_timeout: float | None
     max_size: int | None
     max_fragment_size: int | None
     max_fragments: int
@@ -183,6 +190,13 @@ class CommonConfig:
     write_timeout: float | None = None
     """For output that waits to make progress, before the connection has failed. By default TCP's own limit
     decides: a peer that takes nothing may just be slow."""
+    max_lifetime: float | None = None
+    """From when it was opened until the connection is closed with 1001. Nothing can be sent then; what has
+    arrived can be received. If the peer doesn't answer within ``close_timeout``, it is aborted."""
+    idle_timeout: float | None = None
+    """Without a message in either direction, until the connection is closed as after ``max_lifetime``. Pings
+    are no messages; those that wait to be received count, and so do the bytes of one that is on its way. That
+    is noticed late by a quarter of the time, at most."""
     max_size: int | None = 2**20
     """Of an incoming message, fragments together; a larger one fails the connection with 1009."""
     max_fragment_size: int | None = None
@@ -217,7 +231,7 @@ class CommonConfig:
             seconds = getattr(self, name)
             if seconds is not None and not (_is_number(seconds) and seconds >= 0):
                 raise ValueError(f"{name} must be None or seconds, at least 0; got {seconds!r}")
-        for name in ("ping_interval", "ping_timeout", "write_timeout"):
+        for name in _NOT_AT_ONCE:
             seconds = getattr(self, name)
             if seconds is not None and not (_is_number(seconds) and seconds > 0):
                 raise ValueError(f"{name} must be None or seconds, more than 0; got {seconds!r}")

@@ -127,6 +127,11 @@ class MessageAssembler:
         """
         return self._opcode is None and self._all_marked
 
+    @property
+    def mid_message(self) -> bool:
+        """Whether frames of a message have arrived, and not the last one."""
+        return self._opcode is not None
+
     def begin_frame(self, opcode: Opcode, fin: bool, rsv: int, size: int) -> Parts:
         """Judge a header (see `anyio_ws.sansio.frames.Judge`)."""
         self._arriving = None

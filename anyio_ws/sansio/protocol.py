@@ -338,6 +338,11 @@ class Protocol:
         return self._stopped and not self.input_over
 
     @property
+    def mid_message(self) -> bool:
+        """Whether a part of a message, or of a frame, has arrived and the rest hasn't."""
+        return self._assembler.mid_message or self._decoder.mid_frame
+
+    @property
     def failure_held(self) -> bool:
         """Whether a violation waits for `release_failure`."""
         return self._held_failure is not None

@@ -3,10 +3,11 @@
 A request that could be read is shown to these, in their order; the first who answers decides:
 
 1. ``hosts``, whether it is for us at all;
-2. ``process_request``, the option, and then the handler's own method of that name, if it has one;
+2. ``process_request``, the option;
 3. ``handle_http``, if the request doesn't ask for a WebSocket;
-4. the protocol, which accepts or rejects (RFC 6455, section 4.2);
-5. whoever runs the server, which may be full (`Admission`).
+4. the handler's own ``process_request``, if it has one, as a router has: its paths are those of WebSockets;
+5. the protocol, which accepts or rejects (RFC 6455, section 4.2);
+6. whoever runs the server, which may be full (`Admission`).
 
 ``process_response`` sees every answer last. What a hook raises is answered with 500 and comes out as it is.
 While a hook works the connection isn't read. Shutting down, and the end of ``open_timeout``, cancel it.
@@ -55,7 +56,7 @@ from .transports.tls import TLSEngine, TLSHandshakeError, secured
 from .trust import is_known_host
 from .websocket import WebSocket
 
-__all__ = ["AcceptWebSocket", "Admission", "accept_websocket", "asks_for_websocket"]
+__all__ = ["AcceptWebSocket", "Admission", "accept_websocket"]
 
 SHUTTING_DOWN: Final = "The server is shutting down."
 
@@ -102,14 +103,14 @@ class AcceptWebSocket(ConnectionContext):
         admission: Admission | None = None,
     ) -> None:
         """
-        :param process_request: asked after the option of that name
+        :param process_request: the handler's own
         :param admission: whether there is a place
         """
         super().__init__(config)
         self.stream: Final = stream
         """What it is to speak over; it takes it over when it is entered."""
         self._config = config
-        self._hooks = [one for one in (config.process_request, process_request) if one is not None]
+        self._process_request = process_request
         self._admission = admission
         self._given_up = False
         self._requested = False
@@ -244,15 +245,19 @@ class AcceptWebSocket(ConnectionContext):
         if hosts is not None and not is_known_host(host, hosts):
             self._protocol.handshake_exc = InvalidHeader("Host", host, "it isn't among hosts")
             return self._protocol.reject(421, "This server doesn't answer for that host.\n")
-        for hook in self._hooks:
-            answer = await self._ask(hook(ws, request))
+        if self._config.process_request is not None:
+            answer = await self._ask(self._config.process_request(ws, request))
             if answer is not None:
                 return _checked(answer)
         handle_http = self._config.handle_http
-        if handle_http is not None and not asks_for_websocket(request):
+        if handle_http is not None and not _asks_for_websocket(request):
             if _has_body(request):
                 return self._protocol.reject(413, "Requests that have a body aren't accepted.\n")
             return _checked(await self._ask(handle_http(request)))
+        if self._process_request is not None:
+            answer = await self._ask(self._process_request(ws, request))
+            if answer is not None:
+                return _checked(answer)
         return self._accept(request)
 
     def _accept(self, request: Request) -> Response:
@@ -335,7 +340,7 @@ def _from_here(request: Request) -> bool:
     return not origins or same_origin(origins[0], request.headers.get("Host", ""))
 
 
-def asks_for_websocket(request: Request) -> bool:
+def _asks_for_websocket(request: Request) -> bool:
     """Whether the request is for a WebSocket connection, which it may still be denied."""
     names = (token.strip().lower() for token in request.headers.get("Upgrade", "").split(","))
     return "websocket" in names

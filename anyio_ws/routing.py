@@ -15,7 +15,6 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
-from .accepting import asks_for_websocket
 from .options import ProcessRequest, check_async
 from .sansio import Request, Response
 from .sansio.uri import split_target, unquote
@@ -52,9 +51,8 @@ class Router:
     what is above; its handlers are given their own parameters, and find the others in
     `WebSocket.path_parameters`.
 
-    A request for a WebSocket at a path that leads nowhere is answered with 404, and with 400 if the path
-    can't be decoded. Other requests aren't the router's: ``handle_http`` answers them, or they are told what
-    they lack.
+    A request for a path that leads nowhere is answered with 404, and with 400 if the path can't be decoded.
+    With ``handle_http``, requests that don't ask for a WebSocket go there and not here.
     """
 
     def __init__(self) -> None:
@@ -101,10 +99,10 @@ class Router:
         try:
             segments = [unquote(segment) for segment in raw]
         except ValueError:
-            return _refusal(request, 400, NOT_A_PATH)
+            return Response.text(400, NOT_A_PATH)
         route = self._root.find(segments, 0)
         if route is None:
-            return _refusal(request, 404, NOT_FOUND)
+            return Response.text(404, NOT_FOUND)
         pattern = route.pattern
         parameters = {name: segments[place] for name, place in pattern.names.items()}
         below = request
@@ -134,10 +132,6 @@ class Router:
                 "whoever accepts it must be given the router's process_request"
             )
         await found.handler(*arguments, **found.parameters)
-
-
-def _refusal(request: Request, status: int, text: str) -> Response | None:
-    return Response.text(status, text) if asks_for_websocket(request) else None
 
 
 class _Found(NamedTuple):

@@ -155,6 +155,21 @@ async def test_a_handler_may_have_a_process_request_of_its_own() -> None:
     assert asked == ["option", "handler", "option", "handler", "option"]
 
 
+async def test_plain_http_goes_to_handle_http_and_not_to_the_handlers_own_hook() -> None:
+    class NotHere:
+        async def process_request(self, ws: WebSocket, request: Request) -> Response:
+            return Response.text(404, "not here\n")
+
+        async def __call__(self, ws: WebSocket) -> None:
+            raise AssertionError("nobody gets here")
+
+    async with open_server(NotHere(), "127.0.0.1", 0) as server:
+        assert (await ask(server, GET))[2] == b"not here\n"
+    async with open_server(NotHere(), "127.0.0.1", 0, handle_http=page) as server:
+        assert (await ask(server, GET))[2] == b"<h1>/health</h1>"
+        assert (await ask(server, REQUEST))[2] == b"not here\n"
+
+
 # -- process_response
 
 

@@ -407,9 +407,16 @@ async def test_a_path_that_leads_nowhere_is_answered_with_a_short_text() -> None
         assert (status[9:12], body) == (b"400", b"The path isn't percent-encoded UTF-8.\n")
 
 
-@pytest.mark.parametrize("path", [b"/a", b"/nowhere", b"/%zz"])
 @pytest.mark.parametrize(
-    ("method", "status"), [(b"GET", b"426"), (b"POST", b"405"), (b"HEAD", b"405")]
+    ("path", "method", "status"),
+    [
+        (b"/a", b"GET", b"426"),
+        (b"/a", b"POST", b"405"),
+        (b"/a", b"HEAD", b"405"),
+        (b"/nowhere", b"GET", b"404"),
+        (b"/nowhere", b"POST", b"404"),
+        (b"/%zz", b"GET", b"400"),
+    ],
 )
 async def test_requests_for_something_else_are_told_what_they_lack(
     path: bytes, method: bytes, status: bytes

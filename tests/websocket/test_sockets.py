@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import anyio.abc
@@ -24,6 +24,7 @@ from anyio_ws import (
     WebSocket,
     WebSocketServer,
     accept_websocket,
+    accepting,
     open_server,
     open_websocket,
     serve_websocket,
@@ -340,9 +341,14 @@ async def test_a_server_without_descriptors_says_so_and_goes_on_when_there_are_s
     assert "can't accept connections for now: [Errno 24]" in record.getMessage()
 
 
-async def test_a_connection_that_is_not_even_begun_is_closed() -> None:
-    unfit = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # for a server
-    async with open_server(echo, "127.0.0.1", 0, ssl=unfit) as server:
+async def test_a_connection_that_is_not_even_begun_is_closed(
+    server_ssl_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(context: ssl.SSLContext, **options: object) -> NoReturn:
+        raise ssl.SSLError("out of memory")
+
+    async with open_server(echo, "127.0.0.1", 0, ssl=server_ssl_context) as server:
+        monkeypatch.setattr(accepting, "TLSEngine", fail)
         async with await anyio.connect_tcp("127.0.0.1", server.port) as client:
             with anyio.fail_after(PATIENCE), pytest.raises(anyio.EndOfStream):
                 await client.receive()

@@ -24,7 +24,7 @@ from results import Results
 
 QUESTIONS = (
     *("echo", "client", "core", "fanout", "mux", "memory", "handshake"),
-    *("tls", "compressed", "growth"),
+    *("tls", "compressed", "growth", "churn"),
 )
 """Each a module with a ``QUESTION``."""
 PACKAGES = (

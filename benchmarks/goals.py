@@ -128,6 +128,7 @@ GOALS = (
         )
     ),
     *_limits("handshake", "handshake", "cpu", ALL, 200),
+    *_limits("churn", "5 x 10000", "kib", ALL, 64),
     *_limits("mux", "connections", "slope", ALL, 0.1),  # "flat"
     *_ratios("tls", "TLS ping-pong", ALL, "websockets", 1),
     *_ratios("tls", "TLS 64KiB", ALL, "websockets", 1),

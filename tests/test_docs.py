@@ -36,8 +36,11 @@ PRINTS = {
     "the server ended: division by zero\n",
     "hooks": "this sample True\n410 That is gone.\n200 fine\n404 There are only WebSockets here.\n"
     "410 That is gone.\n",
+    "json_logs": "ERROR connection handler failed\nRuntimeError: a bug\nTrue 36\n",
     "listeners": "over TCP\nhere\n",
     "listen": "you said 'hello'\nb'and this is binary'\n",
+    "metrics": "ws_connection_seconds_count 1.0\n"
+    "ws_opened_total 1.0\nws_messages_received_total 1.0\nws_messages_sent_total 1.0\n",
     "mounted": "hello 1\n",
     "only_send": "tick\nthe client has left\n",
     "origins_and_hosts": "hello https://app.example.org\nhello program\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import anyio
@@ -111,32 +111,51 @@ async def test_closing_is_spread_over_the_stagger() -> None:
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_every_way_of_ending_is_bounded_whatever_handlers_and_clients_do() -> None:
+@pytest.mark.parametrize(
+    ("how", "seconds"),
+    [
+        # The grace; the closing handshakes, the last of which begins after 2 seconds; the handlers.
+        ("shutting down", 10 + 2 + 5 + 5),
+        ("leaving", 5 + 5),
+        ("an exception", 0),
+        ("cancelling", 0),
+        ("cancelling shutdown", 3),
+    ],
+)
+async def test_every_way_of_ending_is_bounded_whatever_handlers_and_clients_do(
+    how: str, seconds: float
+) -> None:
     async def stubborn(ws: WebSocket) -> None:
-        while True:
-            try:
-                await anyio.sleep_forever()
-            except anyio.get_cancelled_exc_class():
-                stubbornness.append(anyio.current_time() - start)
-                raise
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(anyio.current_time() - start)
 
-    stubbornness: list[float] = []
-    async with open_server(stubborn, "127.0.0.1", 0, close_timeout=5, ping_interval=None) as server:
-        async with AsyncExitStack() as stack:
-            for _ in range(3):  # that never answer, nor hang up
-                stream = await anyio.connect_tcp("127.0.0.1", server.port)
-                await stack.enter_async_context(stream)
-                await stream.send(UPGRADE)
-                await stream.receive()
-            silent = await anyio.connect_tcp("127.0.0.1", server.port)
-            await stack.enter_async_context(silent)
-            while len(server.connections) < 3:
-                await settle()
-            start = anyio.current_time()
-            await server.shutdown(grace=10, stagger=3)
-            # The grace; the closing handshakes, the last of which begins after 2 seconds; the handlers.
-            assert anyio.current_time() - start == pytest.approx(10 + 2 + 5 + 5)
-            assert stubbornness == pytest.approx([22, 22, 22])
+    ended: list[float] = []
+    async with AsyncExitStack() as clients:
+        with anyio.CancelScope() as scope, suppress(ZeroDivisionError):
+            async with open_server(
+                stubborn, "127.0.0.1", 0, close_timeout=5, ping_interval=None
+            ) as server:
+                for request in UPGRADE, UPGRADE, UPGRADE, UPGRADE[:20]:
+                    stream = await anyio.connect_tcp("127.0.0.1", server.port)
+                    await clients.enter_async_context(stream)  # which never answers, nor hangs up
+                    await stream.send(request)
+                while len(server.connections) < 3:
+                    await settle()
+                start = anyio.current_time()
+                if how == "shutting down":
+                    await server.shutdown(grace=10, stagger=3)
+                elif how == "cancelling shutdown":
+                    with anyio.move_on_after(3):
+                        await server.shutdown(grace=60)
+                elif how == "an exception":
+                    raise ZeroDivisionError
+                elif how == "cancelling":
+                    scope.cancel()
+                    await anyio.sleep_forever()
+        assert anyio.current_time() - start == pytest.approx(seconds)
+        assert ended == pytest.approx([seconds] * 3)
 
 
 UPGRADE = (

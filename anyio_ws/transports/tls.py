@@ -74,7 +74,7 @@ def check_serving(context: ssl.SSLContext) -> None:
         with suppress(ssl.SSLWantReadError):
             server.object.do_handshake()
     except ssl.SSLError as exc:
-        if exc.reason is None:
+        if not exc.reason:
             raise ValueError(f"ssl isn't a context for servers: {exc}") from exc
         if exc.reason == "NO_SHARED_CIPHER":
             raise ValueError(

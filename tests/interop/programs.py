@@ -133,7 +133,9 @@ def running(
     finally:
         process.terminate()
         try:
-            process.wait(PATIENCE)
+            process.wait(PATIENCE / 3)
         except subprocess.TimeoutExpired:
+            pass
+        finally:  # also when the test's own time is up meanwhile
             process.kill()
             process.wait()

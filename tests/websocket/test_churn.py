@@ -11,6 +11,7 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream
 
 from anyio_ws import WebSocket, WebSocketServer, open_server, open_websocket
+from anyio_ws.options import CommonOptions
 from anyio_ws.testing import handshake_request
 
 from ..conftest import open_descriptors, running_tasks
@@ -24,19 +25,23 @@ LEAST = 100
 """Bytes that a connection which isn't forgotten would keep, at least."""
 
 
+NO_LIMITS: CommonOptions = {"open_timeout": None, "close_timeout": None, "ping_interval": None}
+"""An event loop keeps some hundreds of timers that were cancelled until they would have rung."""
+
+
 async def echo(ws: WebSocket) -> None:
     async for message in ws:
         await ws.send(message)
 
 
 async def close(server: WebSocketServer) -> None:
-    async with open_websocket(server.url) as ws:
+    async with open_websocket(server.url, **NO_LIMITS) as ws:
         await ws.send("hello")
         assert await ws.receive() == "hello"
 
 
 async def break_off(server: WebSocketServer) -> None:
-    async with open_websocket(server.url) as ws:
+    async with open_websocket(server.url, **NO_LIMITS) as ws:
         await anyio.aclose_forcefully(ws)
 
 
@@ -72,7 +77,7 @@ WAYS = [close, break_off, leave_early, reset]
 async def test_nothing_grows_with_the_connections_that_came_and_went() -> None:
     numbers: list[tuple[int, int]] = []
     memory: list[int] = []
-    async with open_server(echo, "127.0.0.1", 0) as server:
+    async with open_server(echo, "127.0.0.1", 0, **NO_LIMITS) as server:
         tracemalloc.start()
         try:
             for _ in range(BATCHES):

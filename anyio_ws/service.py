@@ -222,7 +222,11 @@ class Service:
         self._tally.refused[cause] += 1
         self._tally.add_ended(opening.statistics())
         if isinstance(exc, Exception):
-            if opening.is_of_client(exc):
+            if (
+                isinstance(cause, int) and cause < 400
+            ):  # a health check, say: somebody asks every other second
+                opening.log(logging.DEBUG, "answered, client %s: %s", exc)
+            elif opening.is_of_client(exc):
                 opening.log(logging.INFO, "opening handshake failed, client %s: %s", exc)
             else:
                 opening.log(logging.ERROR, "opening handshake failed, client %s", exc_info=exc)

@@ -74,6 +74,17 @@ async def test_process_request_may_answer_in_place_of_the_server() -> None:
             assert await ws.receive() == "hello"
 
 
+async def test_what_a_hook_answers_with_success_is_no_failure_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "anyio_ws.server")
+    async with open_server(echo, "127.0.0.1", 0, process_request=health) as server:
+        await ask(server, GET)
+        await ask(server, GET.replace(b"/health", b"/"))
+    levels = [record.levelno for record in caplog.records if "client" in record.getMessage()]
+    assert levels == [logging.DEBUG, logging.INFO]
+
+
 async def test_process_request_may_refuse_a_websocket() -> None:
     async with open_server(echo, "127.0.0.1", 0, process_request=health) as server:
         with pytest.raises(InvalidStatus) as caught:

@@ -132,6 +132,7 @@ async def test_every_way_of_ending_is_bounded_whatever_handlers_and_clients_do(
             ended.append(anyio.current_time() - start)
 
     ended: list[float] = []
+    start = 0.0
     async with AsyncExitStack() as clients:
         with anyio.CancelScope() as scope, suppress(ZeroDivisionError):
             async with open_server(

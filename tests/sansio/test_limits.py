@@ -309,16 +309,19 @@ def test_nothing_is_held_for_fragments_that_inflate_to_nothing(side: Side) -> No
     protocol.receive_data(to(side, compressed(EMPTY_BLOCK, fin=False)))
     protocol.receive_data(block)
     protocol.messages_received()
-    gc.collect()
-    tracemalloc.start()
-    try:
-        for _ in range(100):
-            protocol.receive_data(block)
-            assert len(protocol.messages_received()) == 100
+    held: list[int] = []
+    for _ in range(3):  # what others allocate meanwhile, they do once
         gc.collect()
-        assert tracemalloc.get_traced_memory()[0] < 5000
-    finally:
-        tracemalloc.stop()
+        tracemalloc.start()
+        try:
+            for _ in range(100):
+                protocol.receive_data(block)
+                assert len(protocol.messages_received()) == 100
+            gc.collect()
+            held.append(tracemalloc.get_traced_memory()[0])
+        finally:
+            tracemalloc.stop()
+    assert min(held) < 5000
     assert state_of(protocol) is State.OPEN
 
 

@@ -180,8 +180,7 @@ class AcceptWebSocket(ConnectionContext):
         Not for a connection that is open.
         """
         self._given_up = True
-        if self._connection is not None:
-            self._refuse(self._connection, 503, SHUTTING_DOWN)
+        self._refuse(503, SHUTTING_DOWN)
         if self._asking is not None:
             self._asking.cancel()
 
@@ -192,7 +191,7 @@ class AcceptWebSocket(ConnectionContext):
 
     async def _shake_hands(self, connection: Connection) -> WebSocket:
         if self._given_up:
-            self._refuse(connection, 503, SHUTTING_DOWN)
+            self._refuse(503, SHUTTING_DOWN)
         try:
             request = await handshake_message(connection)
             assert isinstance(request, Request)
@@ -209,18 +208,17 @@ class AcceptWebSocket(ConnectionContext):
         return ws
 
     def _last_words(self, exc: BaseException) -> None:
-        if self._connection is None:
-            return
         if not isinstance(exc, Exception):
-            self._refuse(self._connection, 503, SHUTTING_DOWN)
+            self._refuse(503, SHUTTING_DOWN)
         elif isinstance(exc, TimeoutError) and self._requested:
-            self._refuse(self._connection, 503, "This takes too long.")
+            self._refuse(503, "This takes too long.")
         elif isinstance(exc, TimeoutError):
-            self._refuse(self._connection, 408, "The request didn't come in time.")
+            self._refuse(408, "The request didn't come in time.")
 
-    def _refuse(self, connection: Connection, status: int, why: str) -> None:
-        """Answer, if nothing was answered yet, and whatever was asked."""
-        if self._can_respond:
+    def _refuse(self, status: int, why: str) -> None:
+        """Answer whatever was or will be asked, if there is a connection and nothing was answered yet."""
+        connection = self._connection
+        if connection is not None and self._can_respond:
             self._protocol.handshake_exc = InvalidHandshake(f"rejected with HTTP {status}: {why}")
             self._send(self._protocol.reject(status, f"{why}\n"))
             connection.after_handshake()

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from .options import ProcessRequest, check_async
 from .sansio import Request, Response
 from .sansio.uri import split_target, unquote
-from .service import Handler, check_handler
+from .service import AnyHandler, check_handler
 from .websocket import WebSocket
 
 __all__ = ["Router"]
@@ -26,7 +26,7 @@ __all__ = ["Router"]
 NOT_FOUND: Final = "There is nothing at this path.\n"
 NOT_A_PATH: Final = "The path isn't percent-encoded UTF-8.\n"
 
-_Handler = TypeVar("_Handler", bound=Handler)
+_Handler = TypeVar("_Handler", bound=AnyHandler)
 
 
 class Router:
@@ -62,7 +62,7 @@ class Router:
         self._found: WeakKeyDictionary[WebSocket, _Found] = WeakKeyDictionary()
 
     def add(
-        self, path: str, handler: Handler, *, process_request: ProcessRequest | None = None
+        self, path: str, handler: AnyHandler, *, process_request: ProcessRequest | None = None
     ) -> None:
         """Let *handler* have the connections for *path*.
 
@@ -135,7 +135,7 @@ class Router:
 
 
 class _Found(NamedTuple):
-    handler: Handler
+    handler: AnyHandler
     parameters: Mapping[str, str]
 
 
@@ -159,7 +159,7 @@ class _Pattern:
 class _Route:
     path: str
     pattern: _Pattern
-    handler: Handler
+    handler: AnyHandler
     process_request: ProcessRequest | None
     own: ProcessRequest | None
     """The handler's own ``process_request``."""
@@ -265,7 +265,7 @@ def _malformed(path: str, place: int, why: str) -> ValueError:
     return ValueError(f"{why}: {path!r}, from character {place + 1}: {path[place:]!r}")
 
 
-def _check_parameters(path: str, handler: Handler, names: Mapping[str, int]) -> None:
+def _check_parameters(path: str, handler: AnyHandler, names: Mapping[str, int]) -> None:
     """Refuse a handler that can't be called with such parameters, whatever comes before them.
 
     What comes before is the connection, and what `endpoint` is called with before the stream.

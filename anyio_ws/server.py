@@ -18,7 +18,7 @@ from .contexts import exit_group
 from .options import ServerConfig, ServerOptions, server_config
 from .sansio import CloseCode
 from .sansio.headers import build_host
-from .service import Handler, Service, check_handler
+from .service import AnyHandler, Handler, Service, check_handler
 from .statistics import ServerStatistics
 from .transports.dial import SocketAddress
 from .transports.interrupts import apply_to_trio, keep_interrupts_out
@@ -217,7 +217,7 @@ class Endpoint:
 
 
 def endpoint(
-    handler: Handler, *, config: ServerConfig | None = None, **options: Unpack[ServerOptions]
+    handler: AnyHandler, *, config: ServerConfig | None = None, **options: Unpack[ServerOptions]
 ) -> Endpoint:
     """Serve WebSockets wherever streams come from: ``await listener.serve(endpoint(handler))``.
 

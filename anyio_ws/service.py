@@ -31,10 +31,13 @@ from .transports.tls import check_serving
 from .waiting import new_signal
 from .websocket import WebSocket
 
-__all__ = ["Handler", "Service", "check_handler"]
+__all__ = ["AnyHandler", "Handler", "Service", "check_handler"]
 
-Handler: TypeAlias = Callable[..., Awaitable[object]]
+Handler: TypeAlias = Callable[[WebSocket], Awaitable[object]]
 """Called with each accepted connection, in a task of its own; the connection ends with it."""
+
+AnyHandler: TypeAlias = Callable[..., Awaitable[object]]
+"""The same, with further arguments: of who called an endpoint before it, of a route by name."""
 
 _P = ParamSpec("_P")
 
@@ -45,7 +48,7 @@ RETRY_AFTER: Final = "1"
 class Service:
     """Serves connections with one handler, until it is shut down."""
 
-    def __init__(self, handler: Handler, config: ServerConfig) -> None:
+    def __init__(self, handler: AnyHandler, config: ServerConfig) -> None:
         """
         :raises TypeError: *handler* is no async function, or its ``process_request`` isn't
         :raises ValueError: ``ssl`` can't be a server's
@@ -305,7 +308,7 @@ class Service:
             opening.log(logging.DEBUG, "handler ended with its connection, client %s: %s", exc)
 
 
-def check_handler(handler: Handler, what: str = "the handler") -> ProcessRequest | None:
+def check_handler(handler: AnyHandler, what: str = "the handler") -> ProcessRequest | None:
     """Return the ``process_request`` that *handler* brings, if it does.
 
     :raises TypeError: one of them is no async function

@@ -135,25 +135,33 @@ async def listen_tcp(
     hosts = [host] if host is None or isinstance(host, str) else list(host)
     if not hosts:
         raise ValueError("there is no host to listen on")
-    for attempt in range(ATTEMPTS):
-        listening: list[ListeningSocket] = []
+    attempts = 1 if port else ATTEMPTS
+    while True:
+        attempts -= 1
         try:
-            for one in hosts:
-                listener = await anyio.create_tcp_listener(
-                    local_host=one or None,
-                    local_port=cast("int", listening[0].address[1]) if listening else port,
-                    backlog=backlog,
-                    reuse_port=reuse_port,
-                )
-                listening += take_over([listener])
-            return listening
-        except BaseException as exc:
-            for made in listening:
-                made.close()
-            taken = isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE
-            if port or not listening or not taken or attempt == ATTEMPTS - 1:
+            return await _listen_on_each(hosts, port, backlog, reuse_port)
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE or not attempts:
                 raise
-    raise AssertionError("the last attempt returns or raises")
+
+
+async def _listen_on_each(
+    hosts: Sequence[str | None], port: int, backlog: int, reuse_port: bool
+) -> list[ListeningSocket]:
+    """Listen on all of *hosts*, or on none if an error is raised, by the port that the first one gets."""
+    listening: list[ListeningSocket] = []
+    try:
+        for host in hosts:
+            listener = await anyio.create_tcp_listener(
+                local_host=host or None, local_port=port, backlog=backlog, reuse_port=reuse_port
+            )
+            listening += take_over([listener])
+            port = cast("tuple[str, int]", listening[0].address)[1]
+    except BaseException:
+        for one in listening:
+            one.close()
+        raise
+    return listening
 
 
 async def listen_unix(path: str | os.PathLike[str], *, backlog: int) -> list[ListeningSocket]:

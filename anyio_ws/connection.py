@@ -151,9 +151,8 @@ class Connection:
         self._leaving: list[Ping] = []  # pings in the outbox
         self._unawaited: bytes | None = None
         self._paused = False
-        self._written_at = (
-            LONG_AGO  # when a message was last given to the transport, since it was our turn
-        )
+        # When a message was last given to the transport, since it was our turn.
+        self._written_at = LONG_AGO
         self._will_pump = False  # when the pass ends
         self._held = 0  # bytes that are still with the protocol, to leave together
         self._held_frames = 0
@@ -336,6 +335,7 @@ class Connection:
         """Frame *data* and take it over for sending, all or nothing."""
         protocol, transport = self.protocol, self.transport
         if len(data) > JOINED and fin and not (self.has_output or transport.unsent):
+            # With nothing before it, a large message needn't be copied behind its header.
             header = protocol.send_header(opcode, len(data))
             if header is not None:
                 self.messages_sent += 1

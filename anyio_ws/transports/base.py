@@ -144,9 +144,11 @@ class Transport(Protocol):
         ...
 
     def write(self, data: bytes, more: bytes = b"") -> None:
-        """Take *data* and what follows it, all of it. Keep `unsent` small: else wait for `Sink.writable`.
+        """Take *data*, all of it. Keep `unsent` small: as long as it isn't, wait for `Sink.writable`.
 
         What the kernel takes at once has left when this returns.
+
+        :param more: what follows *data*, which spares joining the two
         """
         ...
 

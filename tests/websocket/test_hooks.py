@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import anyio
@@ -359,13 +358,13 @@ async def test_what_a_hook_raises_comes_out_of_accept_websocket_as_it_is() -> No
 
 # -- a hook that takes its time
 
-Ending = Callable[[WebSocketServer], Awaitable[None]]
-
 
 async def test_shutting_down_cancels_a_hook_and_answers_with_503() -> None:
+    asked = anyio.Event()
     ended: list[str] = []
 
     async def slow(ws: WebSocket, request: Request) -> None:
+        asked.set()
         try:
             await anyio.sleep_forever()
         finally:
@@ -382,17 +381,10 @@ async def test_shutting_down_cancels_a_hook_and_answers_with_503() -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client)
-            await asked(server)
+            await asked.wait()
             await server.shutdown()
         assert answers == [b"HTTP/1.1 503 Service Unavailable"]
         assert ended == ["hook"]
-
-
-async def asked(server: WebSocketServer) -> None:
-    """Wait until a request has reached a hook, which nothing shows: give everybody time."""
-    await anyio.sleep(0.05)
-    await settle()
-    assert not server.connections
 
 
 @pytest.mark.usefixtures("virtual_time")
@@ -413,16 +405,17 @@ async def test_a_hook_has_what_is_left_of_open_timeout() -> None:
 async def test_a_client_that_leaves_while_a_hook_works_is_no_error_of_the_hook(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    release = anyio.Event()
+    asked, release = anyio.Event(), anyio.Event()
 
     async def slow(ws: WebSocket, request: Request) -> None:
+        asked.set()
         await release.wait()
 
     caplog.set_level(logging.INFO)
     async with open_server(echo, "127.0.0.1", 0, process_request=slow) as server:
         async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
             await stream.send(REQUEST)
-            await asked(server)
+            await asked.wait()
         release.set()
         await settle()
     assert all(record.levelno == logging.INFO for record in caplog.records)

@@ -276,9 +276,12 @@ async def test_beyond_max_handshakes_clients_wait_to_be_accepted() -> None:
                     opened.append(str(await ws.receive()))
 
             async with anyio.create_task_group() as tasks:
-                await anyio.sleep(0.05)  # so that the slow ones come first
+                while server.statistics().opening < 2:
+                    await settle()
                 tasks.start_soon(client)
-                await anyio.sleep(0.05)
+                for _ in range(10):
+                    await settle()
+                assert server.statistics().accepted == 2
                 assert opened == []
                 await slow[0].aclose()
             assert opened == ["hello"]

@@ -12,6 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from anyio_ws import WebSocket, accept_websocket
+from anyio_ws.transports.base import Transport
 
 from ..sansio.helpers import text
 from .helpers import REQUEST, server_and_peer, settle
@@ -134,13 +135,13 @@ async def test_messages_that_follow_each_other_leave_when_the_task_waits_and_tog
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with server_over_a_socket() as (ws, peer):
-        transport = ws._connection.transport
+        transport = type(ws._connection.transport)
         writes: list[int] = []
         write = transport.write
 
-        def counting(data: bytes) -> None:
+        def counting(self: Transport, data: bytes, more: bytes = b"") -> None:
             writes.append(len(data))
-            write(data)
+            write(self, data, more)
 
         monkeypatch.setattr(transport, "write", counting)
         for _ in range(CHECK - 1):

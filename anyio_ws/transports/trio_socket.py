@@ -42,9 +42,8 @@ class _Watch:
     def __init__(self) -> None:
         self.away: set[TrioSocketTransport] = set()
         """Lent, and nobody reads."""
-        self._before: dict[
-            TrioSocketTransport, int
-        ] = {}  # how often they had been read, at the last look
+        # How often they had been read, at the last look.
+        self._before: dict[TrioSocketTransport, int] = {}
         self._watcher: TrioSocketTransport | None = None  # whose `run` has the timer
 
     def begin(self, transport: TrioSocketTransport) -> None:
@@ -87,6 +86,39 @@ def _watch_of_run() -> _Watch:
 
 class TrioSocketTransport:
     """See `anyio_ws.transports.base.Transport`. Takes a connected, non-blocking socket over."""
+
+    __slots__ = (  # as many as these, and each instance would have a dictionary of its own
+        "_alarm",
+        "_attributes",
+        "_borrowed",
+        "_buffer",
+        "_cause",
+        "_eof_received",
+        "_eof_sent",
+        "_eof_wanted",
+        "_failure",
+        "_failure_told",
+        "_flushing",
+        "_lent",
+        "_nursery",
+        "_output",
+        "_over",
+        "_reads_in_run",
+        "_received_total",
+        "_resumed",
+        "_scope",
+        "_sent_total",
+        "_sink",
+        "_socket",
+        "_unsent",
+        "_until_alarm",
+        "_watch",
+        "_writable_wanted",
+        "clock",
+        "is_parked",
+        "reads",
+        "vacant",
+    )
 
     has_to_run = True
 

@@ -40,6 +40,14 @@ def shortened(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
+def shown_status(response: Response) -> str:
+    """Return the status of *response* as a message shows it."""
+    phrase = response.reason_phrase
+    if not phrase.isprintable():  # the peer's words must not steer a terminal
+        phrase = repr(phrase)
+    return f"HTTP {response.status_code} {phrase}".rstrip()
+
+
 class WebSocketError(Exception):
     """Base class of every error defined by this library."""
 
@@ -103,11 +111,7 @@ class InvalidStatus(InvalidHandshake):
         self.response = response
 
     def __str__(self) -> str:
-        phrase = self.response.reason_phrase
-        if not phrase.isprintable():  # the peer's words must not steer a terminal
-            phrase = repr(phrase)
-        status = f"{self.response.status_code} {phrase}".rstrip()
-        return f"server answered HTTP {status} instead of 101"
+        return f"server answered {shown_status(self.response)} instead of 101"
 
 
 class InvalidHeader(InvalidHandshake):
@@ -146,7 +150,19 @@ class NegotiationError(InvalidHandshake):
 
 
 class ProxyError(InvalidHandshake):
-    """The proxy refused or failed to connect."""
+    """The proxy refused to connect, failed to, or isn't one; the message names it, without its password.
+
+    ``response`` is what an HTTP proxy answered, with at most 64 KiB of the body; None if that was no HTTP
+    response, and for SOCKS.
+    """
+
+    def __init__(self, message: str, response: Response | None = None) -> None:
+        super().__init__(message, response)
+        self.message = message
+        self.response = response
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class ProtocolError(WebSocketError):

@@ -20,6 +20,7 @@ __all__ = [
     "Headers",
     "HeadersLike",
     "IPAddress",
+    "build_authority",
     "build_basic",
     "build_basic_challenge",
     "build_extension",
@@ -156,10 +157,15 @@ def _pairs(given: HeadersLike) -> Iterable[tuple[str, str]]:
     return given
 
 
+def build_authority(host: str, port: int) -> str:
+    """Write host and port as a URI has them (RFC 3986, section 3.2): brackets for IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def build_host(host: str, port: int, *, secure: bool) -> str:
     """Write a Host header (RFC 9110, section 7.2): brackets for IPv6, no port where it's the default."""
-    shown = f"[{host}]" if ":" in host else host
-    return shown if port == (443 if secure else 80) else f"{shown}:{port}"
+    shown = build_authority(host, port)
+    return shown.removesuffix(f":{port}") if port == (443 if secure else 80) else shown
 
 
 def parse_host(value: str) -> tuple[str, int | None]:

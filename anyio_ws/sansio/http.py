@@ -121,6 +121,14 @@ def _headers(event: h11.Request | h11.Response | h11.InformationalResponse) -> H
     return headers
 
 
+_UPGRADE: Final = h11.Request(
+    method="GET",
+    target="/",
+    headers=[("host", "-"), ("upgrade", "websocket"), ("connection", "upgrade")],
+)
+_CONNECT: Final = h11.Request(method="CONNECT", target="-:0", headers=[("host", "-:0")])
+
+
 class _Reader:
     """What reading a request and reading a response have in common."""
 
@@ -207,32 +215,34 @@ class RequestReader(_Reader):
 
 
 class ResponseReader(_Reader):
-    """Reads one handshake response, with the body if it is a rejection."""
+    """Reads one response, to a handshake or to CONNECT, with the body if it is a rejection.
+
+    :param connects: it answers CONNECT (RFC 9110, section 9.3.6): after a head with a status of 2xx
+        the tunnel begins
+    """
 
     def __init__(
         self,
         *,
+        connects: bool = False,
         max_header_size: int = MAX_HEADER_SIZE,
         max_header_count: int = MAX_HEADER_COUNT,
     ) -> None:
         super().__init__(
             h11.CLIENT, max_header_size=max_header_size, max_header_count=max_header_count
         )
-        # h11 follows both directions: it reads a 101 only after an upgrade was asked for.
-        self._connection.send(
-            h11.Request(
-                method="GET",
-                target="/",
-                headers=[("host", "-"), ("upgrade", "websocket"), ("connection", "upgrade")],
-            )
-        )
+        # h11 follows both directions: what a response means depends on what was asked.
+        self._connection.send(_CONNECT if connects else _UPGRADE)
         self._connection.send(h11.EndOfMessage())
+        self._connects = connects
         self._response: Response | None = None
         self._body = bytearray()
         self._body_read = 0
 
     def next_response(self, *, at_eof: bool = False) -> Response | None:
-        """Return the response once it is complete (a 101 has no body), None before.
+        """Return the response once it is complete, None before.
+
+        A 101 has no body, nor has what grants a CONNECT.
 
         A body is cut at `MAX_BODY` bytes, and where the stream ends.
 
@@ -248,6 +258,8 @@ class ResponseReader(_Reader):
                     return response
             elif isinstance(event, h11.Response):
                 self._response = self._make(event)
+                if self._connects and 200 <= event.status_code < 300:
+                    return self._response
             elif event is not None:
                 raise InvalidMessage("did not receive a complete HTTP response", 400)
             elif at_eof:

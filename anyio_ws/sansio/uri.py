@@ -1,17 +1,23 @@
-"""WebSocket URIs (RFC 6455, section 3) and request targets. Nothing else in the package splits a URL."""
+"""WebSocket URIs (RFC 6455, section 3), proxies' URIs and request targets.
+
+Nothing else in the package splits a URL.
+"""
 
 from __future__ import annotations
 
 import string
 import urllib.parse
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..exceptions import InvalidHeader, InvalidURI
-from .headers import build_host, parse_host
+from .headers import build_authority, build_host, parse_host
 
 __all__ = [
+    "ProxyURI",
     "WebSocketURI",
     "encode_host",
+    "parse_proxy",
     "parse_uri",
     "same_origin",
     "split_target",
@@ -26,6 +32,18 @@ _SAFE = "/?:@!$&'()*+,;=-._~%[]"
 _NOT_IN_A_HOST = frozenset('"<>\\^`{|}%')
 
 _HEX = frozenset(string.hexdigits)
+
+PROXY_PORTS: Final = {
+    "http": 80,
+    "https": 443,
+    "socks4": 1080,
+    "socks4a": 1080,
+    "socks5": 1080,
+    "socks5h": 1080,
+}
+"""The kinds of proxies by the schemes of their URIs, and the ports where none is given."""
+
+_MAX_SOCKS_CREDENTIAL = 255  # RFC 1929, section 2: a byte has the length
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +117,74 @@ def without_credentials(uri: str) -> str:
         return uri
     end = next((number for number, char in enumerate(rest) if char in "/?#"), len(rest))
     return f"{scheme}{separator}{rest[:end].rpartition('@')[2]}{rest[end:]}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyURI:
+    """The parts of a proxy's URI. As a string it may be shown: without user name and password."""
+
+    scheme: str
+    host: str
+    port: int
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{build_authority(self.host, self.port)}"
+
+
+def parse_proxy(uri: str) -> ProxyURI:
+    """Split a proxy's URI: ``http://user:password@proxy.example:3128``.
+
+    An error quotes nothing of it but the scheme: where it is malformed, anything may be the password.
+
+    :raises ValueError: it has no scheme of `PROXY_PORTS`, no host, or what a proxy has no use for
+    """
+    scheme, separator, _ = uri.partition("://")
+    if not separator or not scheme.isalnum():
+        raise ValueError("it has no scheme")
+    if scheme.lower() not in PROXY_PORTS:
+        raise ValueError(f"its scheme is {scheme!r}")
+    if any(char <= " " or char == "\x7f" for char in uri):
+        raise ValueError("it contains a space or a control character")
+    try:
+        uri.encode()  # a lone surrogate can't be
+        parts = urllib.parse.urlsplit(uri)
+        port = parts.port
+        host = encode_host(parts.hostname or "")
+    except ValueError:  # of IDNA, too; it may quote the password
+        raise ValueError("its host or port isn't one") from None
+    if not host or not _NOT_IN_A_HOST.isdisjoint(host):
+        raise ValueError("its host isn't one" if host else "it has no host")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("it has more than a scheme, a user, a host and a port")
+    username, password = (
+        None if text is None else urllib.parse.unquote(text)
+        for text in (parts.username, parts.password)
+    )
+    if not (username or password):
+        username = password = None
+    _check_proxy_user(parts.scheme, username, password)
+    default = PROXY_PORTS[parts.scheme]
+    return ProxyURI(parts.scheme, host, default if port is None else port, username, password)
+
+
+def _check_proxy_user(scheme: str, username: str | None, password: str | None) -> None:
+    """Refuse what the kind of proxy can't be told."""
+    if not scheme.startswith("socks"):
+        if username is not None and ":" in username:
+            raise ValueError("its user name has a colon, which ends a user name in HTTP")
+        return
+    for text in (username or "", password or ""):
+        if not (text.isascii() and text.isprintable() and len(text) <= _MAX_SOCKS_CREDENTIAL):
+            raise ValueError(
+                f"its user name or password isn't printable ASCII of up to {_MAX_SOCKS_CREDENTIAL} characters"
+            )
+    if scheme.startswith("socks4"):
+        if password:
+            raise ValueError("it has a password, and SOCKS4 has none")
+    elif bool(username) != bool(password):
+        raise ValueError("it has only one of user name and password, and SOCKS5 takes both")
 
 
 def encode_host(host: str) -> str:

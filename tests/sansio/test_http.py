@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -397,7 +398,7 @@ def test_what_is_not_a_response_is_an_invalid_message(data: bytes, split: Split)
 )
 @pytest.mark.parametrize("status", [101, 404])
 def test_each_limit_of_a_response_is_named(
-    limits: dict[str, int], reason: str | None, status: int, split: Split
+    limits: dict[str, Any], reason: str | None, status: int, split: Split
 ) -> None:
     data = b"HTTP/1.1 %d X\r\nA: 1\r\nB: 2\r\nLonger: 3\r\n\r\n" % status
     assert len(data) == 41

@@ -1,4 +1,4 @@
-"""WebSocket URIs (RFC 6455, section 3)."""
+"""WebSocket URIs (RFC 6455, section 3), and proxies' URIs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import pytest
 
 from anyio_ws.exceptions import InvalidURI
 from anyio_ws.sansio import WebSocketURI, parse_uri
-from anyio_ws.sansio.uri import same_origin, split_target, unquote, without_credentials
+from anyio_ws.sansio.uri import (
+    ProxyURI,
+    parse_proxy,
+    same_origin,
+    split_target,
+    unquote,
+    without_credentials,
+)
 
 
 @pytest.mark.parametrize(
@@ -197,3 +204,75 @@ def test_a_uri_is_shown_without_credentials(uri: str, shown: str) -> None:
 
 def test_a_password_is_not_shown() -> None:
     assert "secret" not in repr(parse_uri("ws://ada:secret@h/"))
+
+
+# -- proxies
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("http://proxy.example", ProxyURI("http", "proxy.example", 80)),
+        ("HTTP://Proxy.example/", ProxyURI("http", "proxy.example", 80)),
+        ("https://proxy.example", ProxyURI("https", "proxy.example", 443)),
+        ("socks4://proxy.example", ProxyURI("socks4", "proxy.example", 1080)),
+        ("socks4a://ada@proxy.example:9", ProxyURI("socks4a", "proxy.example", 9, "ada")),
+        ("socks5://proxy.example", ProxyURI("socks5", "proxy.example", 1080)),
+        ("socks5h://a:b@[::1]", ProxyURI("socks5h", "::1", 1080, "a", "b")),
+        ("http://ada@proxy.example:3128", ProxyURI("http", "proxy.example", 3128, "ada")),
+        ("http://a:b%40%3A%2F@h:1", ProxyURI("http", "h", 1, "a", "b@:/")),
+        ("http://a:@h", ProxyURI("http", "h", 80, "a", "")),
+        ("http://a:b@c@h", ProxyURI("http", "h", 80, "a", "b@c")),
+        ("http://bücher.example:1", ProxyURI("http", "xn--bcher-kva.example", 1)),
+        ("http://:b@h", ProxyURI("http", "h", 80, "", "b")),
+        ("http://@h", ProxyURI("http", "h", 80)),
+        ("socks5://:@h", ProxyURI("socks5", "h", 1080)),
+    ],
+)
+def test_a_proxys_uri_has_its_parts(uri: str, expected: ProxyURI) -> None:
+    assert parse_proxy(uri) == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("", "no scheme"),
+        ("proxy.example:3128", "no scheme"),
+        ("//proxy.example", "no scheme"),
+        ("a:b://proxy.example", "no scheme"),
+        ("ftp://proxy.example", "its scheme is 'ftp'"),
+        ("socks://proxy.example", "its scheme is 'socks'"),
+        ("http://", "no host"),
+        ("http://:3128", "no host"),
+        ("http://a:b@", "no host"),
+        ("http://h:port", "host or port"),
+        ("http://h:65536", "host or port"),
+        ("http://[h", "host or port"),
+        ("http://h\udc80", "host or port"),
+        (f"http://{'ü' * 64}.example", "host or port"),
+        ("http://h%20", "host"),
+        ("http://h h", "space"),
+        ("http://h\r\nX: y", "space"),
+        ("http://h/path", "more than"),
+        ("http://h?query", "more than"),
+        ("http://h#fragment", "more than"),
+        ("http://a%3Ab:c@h", "colon"),
+        ("socks5://ada@h", "takes both"),
+        ("socks5://ada:@h", "takes both"),
+        ("socks5://:b@h", "takes both"),
+        ("socks5://ü:b@h", "printable ASCII"),
+        ("socks5://a:%00@h", "printable ASCII"),
+        (f"socks5://a:{'b' * 256}@h", "255"),
+        ("socks4://a%00b@h", "printable ASCII"),
+        ("socks4a://a:b@h", "SOCKS4 has none"),
+    ],
+)
+def test_what_is_no_proxys_uri_is_a_value_error(uri: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_proxy(uri)
+
+
+def test_a_proxy_is_shown_without_credentials() -> None:
+    proxy = parse_proxy("socks5h://ada:lovelace@[2001:db8::1]:9")
+    assert str(proxy) == "socks5h://[2001:db8::1]:9"
+    assert repr(proxy) == "ProxyURI(scheme='socks5h', host='2001:db8::1', port=9)"

@@ -69,14 +69,15 @@ SHELVES: list[tuple[str, str]] = [
     ("sansio", "sansio.head"),
     ("sansio", "sansio.http"),
     ("sansio", "sansio.protocol"),
-    ("sansio", "sansio.handshake sansio.client sansio.server"),
+    ("sansio", "sansio.connect sansio.handshake sansio.client sansio.server"),
     ("sansio", "sansio"),
     ("transports", "transports.base"),
     ("transports", "transports transports.*"),
     ("context", "contexts"),
     (
         "websocket",
-        "errors events inbox outbox turnstile trust options keepalive notice statistics observer lifetime",
+        "errors events inbox outbox turnstile trust proxies options keepalive notice statistics observer "
+        "lifetime",
     ),
     ("websocket", "connection"),
     ("websocket", "waiting"),
@@ -94,7 +95,7 @@ SHELVES: list[tuple[str, str]] = [
 ]
 
 # Beyond its room's libraries.
-LIBRARIES = {"transports.proxy": {"h11", "python_socks"}}
+LIBRARIES = {"transports.proxy": {"python_socks"}}
 
 # A Close and a Response are what some errors carry, a WebSocket is what a hook is called with; for the
 # module they are only types.
@@ -257,6 +258,7 @@ def test_importing_the_package_loads_no_backend() -> None:
     loaded = set(done.stdout.split())
     assert PACKAGE in loaded
     assert not loaded & {"trio", "uvloop", "anyio._backends._asyncio", "rich", "psutil"}
+    assert not loaded & {"python_socks", "urllib.request"}
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:  # trio may not be installed
     Connectable = Any
 
-__all__ = ["Connectable", "SocketAddress", "dial", "dial_unix", "over"]
+__all__ = ["Connectable", "SocketAddress", "dial", "dial_socket", "dial_unix", "over"]
 
 SocketAddress: TypeAlias = tuple[str, int]
 
@@ -44,9 +44,16 @@ async def dial(host: str, port: int, *, local_address: SocketAddress | None = No
     :param local_address: ``(host, port)`` to connect from
     :raises OSError: the name can't be resolved, or no address accepts the connection
     """
+    return await over(await dial_socket(host, port, local_address=local_address))
+
+
+async def dial_socket(
+    host: str, port: int, *, local_address: SocketAddress | None = None
+) -> socket.socket:
+    """Connect to *host* as `dial` does, and return the socket."""
     addresses = _interleaved(await _resolve(host, port))
     local = None if local_address is None else await _resolve_local(*local_address)
-    return await over(await _Race(addresses, local).run())
+    return await _Race(addresses, local).run()
 
 
 async def dial_unix(path: str | os.PathLike[str]) -> Transport:

@@ -21,6 +21,7 @@ from typing import Any, Final, cast
 
 from anyio.streams.tls import TLSAttribute
 
+from ..exceptions import ProxyError
 from .base import Reader, Sink, Transport, TypedAttributes, text_of
 from .sockets import read_buffer
 
@@ -249,6 +250,8 @@ class TLSTransport:
             cause = None
         elif self._failure is not None:
             cause = self._failure
+        elif isinstance(cause, TLSHandshakeError | ProxyError):
+            pass  # of what is below, on the way to the server: there was no handshake here
         elif not self._secured and cause is not None:
             error = TLSHandshakeError(
                 f"the connection broke during the TLS handshake: {text_of(cause)}"

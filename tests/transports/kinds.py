@@ -21,13 +21,24 @@ from anyio.abc import SocketAttribute
 from anyio.streams.stapled import StapledByteStream
 from anyio.streams.tls import TLSStream
 
+from anyio_ws.sansio.connect import ConnectProtocol
+from anyio_ws.sansio.uri import parse_proxy
 from anyio_ws.testing import memory_stream_pair
 from anyio_ws.transports.base import Transport
 from anyio_ws.transports.dial import dial, over
+from anyio_ws.transports.proxy import TunnelTransport
 from anyio_ws.transports.stream import AnyByteStream, StreamTransport
 from anyio_ws.transports.tls import TLSEngine, TLSTransport
 
-from .peers import AnyIOPeer, SocketByteStream, TLSPeer, TrioPeer, reset_at_close, take_little
+from .peers import (
+    AnyIOPeer,
+    ProxyPeer,
+    SocketByteStream,
+    TLSPeer,
+    TrioPeer,
+    reset_at_close,
+    take_little,
+)
 from .recorder import PATIENCE, Link, Peer, Recorder, assert_closed
 
 __all__ = [
@@ -247,6 +258,38 @@ async def users_tls_over_tcp(tls: TLS) -> Connected:
     return await brought(ours, below, tls, server_side=False)
 
 
+# Through a proxy
+
+
+def tunnelled(
+    connect: Callable[[TLS], Awaitable[PlainConnected]],
+) -> Callable[[TLS], Awaitable[PlainConnected]]:
+    """A tunnel of HTTP CONNECT over a transport."""
+
+    async def connect_tunnel(tls: TLS) -> PlainConnected:
+        below, peer, ends = await connect(tls)
+        opening = TellingOpening()
+        tunnel = TunnelTransport(below, opening, "http://proxy.example")
+        return tunnel, ProxyPeer(peer, opening.done), ends
+
+    return connect_tunnel
+
+
+class TellingOpening:
+    """Tells when the tunnel is there: the proxy can't know whether its answer was read."""
+
+    def __init__(self) -> None:
+        self._connect = ConnectProtocol(parse_proxy("http://proxy.example"), "localhost", 443)
+        self.request = self._connect.request
+        self.done = anyio.Event()
+
+    def receive_data(self, data: bytes | memoryview) -> bytes | None:
+        early = self._connect.receive_data(data)
+        if early is not None:
+            self.done.set()
+        return early
+
+
 # trio's streams
 
 
@@ -330,7 +373,13 @@ FILTERS = [
     tls("tls_over_unix", filtered(socketpair, server_side=True), resets=False, keeps_input=True),
     tls("tls_in_tls", filtered(memory(buffer=1000), layers=2), big=200_000),
 ]
-KINDS = STREAMS + SOCKETS + FILTERS
+TUNNELS = [
+    Kind("tunnel_over_memory", tunnelled(memory()), bounded=False, big=200_000),
+    Kind("tunnel_over_lockstep", tunnelled(memory(buffer=0)), big=200_000),
+    Kind("tunnel_over_tcp", tunnelled(dialled), keeps_input=True),
+    tls("tls_in_tunnel_over_tcp", filtered(tunnelled(dialled)), keeps_input=True),
+]
+KINDS = STREAMS + SOCKETS + FILTERS + TUNNELS
 
 
 def of_kinds(condition: Callable[[Kind], bool] = lambda kind: True) -> pytest.MarkDecorator:

@@ -101,6 +101,58 @@ class AnyIOPeer:
             await anyio.aclose_forcefully(self.stream)
 
 
+class ProxyStream(anyio.abc.ByteStream):
+    """An HTTP proxy that grants every CONNECT, and what is at the other end of the tunnel, over a stream."""
+
+    def __init__(self, stream: anyio.abc.ByteStream) -> None:
+        self.stream = stream
+        self._lock = anyio.Lock()
+        self._granted = False
+
+    async def grant(self) -> None:
+        """Read the request, and answer it; the first of the other calls does that, too."""
+        async with self._lock:
+            if not self._granted:
+                request = b""
+                while not request.endswith(b"\r\n\r\n"):
+                    request += await self.stream.receive()
+                assert request.startswith(b"CONNECT ")
+                await self.stream.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                self._granted = True
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        await self.grant()
+        return await self.stream.receive(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        await self.grant()
+        await self.stream.send(item)
+
+    async def send_eof(self) -> None:
+        await self.grant()
+        await self.stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+
+class ProxyPeer(AnyIOPeer):
+    """What is behind a proxy, with the proxy; *opened* tells that the tunnel is there at the other end."""
+
+    def __init__(self, below: AnyIOPeer, opened: anyio.Event) -> None:
+        self._proxy = ProxyStream(below.stream)
+        self._opened = opened
+        super().__init__(self._proxy, below.reset_stream)
+
+    async def ready(self) -> None:
+        await self._proxy.grant()
+        await self._opened.wait()
+
+    async def aclose(self) -> None:
+        await self._proxy.grant()
+        await super().aclose()
+
+
 class TLSPeer:
     """Speaks TLS over another peer's stream, as often as *layers* says."""
 

@@ -43,7 +43,8 @@ def promises(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest versions that we say we work with."""
     project = nox.project.load_toml("pyproject.toml")["project"]
-    declared = project["dependencies"] + project["optional-dependencies"]["trio"]
+    extras = project["optional-dependencies"]
+    declared = project["dependencies"] + extras["trio"] + extras["socks"]
     session.install("-e", ".[test]", *(bound.replace(">=", "==") for bound in declared))
     session.run("python", "-m", "pip", "list")
     session.run("python", "-m", "pytest", *session.posargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 from collections.abc import Awaitable, Callable
@@ -11,8 +12,10 @@ from typing import NoReturn, Unpack
 
 from .connection import Connection
 from .errors import connect_error
+from .exceptions import ConnectError
 from .opening import ConnectionContext, check_handshake, handshake_message
 from .options import ClientConfig, ClientOptions, client_config
+from .proxies import is_named, proxy_for
 from .sansio import (
     ClientExtensionFactory,
     ClientPerMessageDeflateFactory,
@@ -23,9 +26,12 @@ from .sansio import (
     WebSocketURI,
     parse_uri,
 )
-from .sansio.uri import without_credentials
+from .sansio.connect import ConnectProtocol
+from .sansio.headers import build_authority
+from .sansio.uri import ProxyURI, without_credentials
 from .transports.base import Transport
-from .transports.dial import Connectable, dial, dial_unix, over
+from .transports.dial import Connectable, dial, dial_socket, dial_unix, over
+from .transports.proxy import TunnelTransport, connect_socks, require_socks
 from .transports.tls import TLSEngine, secured
 from .websocket import WebSocket
 
@@ -42,10 +48,11 @@ def open_websocket(
 ) -> AbstractAsyncContextManager[WebSocket]:
     """Connect to *url*: ``async with open_websocket("wss://example.org/feed") as ws``.
 
-    Entering dials, starts TLS for ``wss``, and performs the opening handshake, all within
-    ``open_timeout``; cancelling it closes whatever was opened. Leaving the block closes the connection:
-    with 1000 normally, with 1011 by an `Exception`, within ``close_timeout``; by cancellation with 1001, as
-    far as that takes no waiting, and at once. What the block raises comes out as that very object.
+    Entering dials, through a proxy if there is one, starts TLS for ``wss``, and performs the opening
+    handshake, all within ``open_timeout``; cancelling it closes whatever was opened. Leaving the block closes
+    the connection: with 1000 normally, with 1011 by an `Exception`, within ``close_timeout``; by cancellation
+    with 1001, as far as that takes no waiting, and at once. What the block raises comes out as that very
+    object.
 
     :param url: a ``ws://`` or ``wss://`` URI
     :param stream: speak over this instead of dialling: a connected socket, a byte stream of AnyIO or trio, or
@@ -55,10 +62,12 @@ def open_websocket(
     :param config: all options at once; the others override it
     :param options: see `ClientConfig`
     :raises InvalidURI: *url* isn't a WebSocket URI
-    :raises TypeError: there is no such option; both *stream* and *unix_path*
+    :raises TypeError: there is no such option; two of *stream*, *unix_path* and a proxy that is named
     :raises ValueError: an option's value makes no sense; ``ssl`` for a ``ws://`` URI; on entering:
         *stream* is a socket that isn't connected
     :raises ConnectError: on entering: the name can't be resolved, the connection was refused, TLS failed
+    :raises ProxyError: on entering: the proxy refused, or failed, to connect to the server
+    :raises ImportError: on entering: it is a SOCKS proxy, and the extra ``socks`` isn't installed
     :raises InvalidStatus: on entering: the server answered with another status than 101
     :raises InvalidHandshake: on entering: the server's answer isn't acceptable
     :raises TimeoutError: on entering: ``open_timeout`` expired
@@ -70,13 +79,11 @@ def open_websocket(
         raise ValueError(f"ssl was given, but {shown!r} is a connection without TLS; use wss://")
     if stream is not None and unix_path is not None:
         raise TypeError("stream and unix_path exclude each other")
-    where = _authority(uri) if unix_path is None else os.fspath(unix_path)
+    if (stream is not None or unix_path is not None) and is_named(merged.proxy):
+        raise TypeError("proxy is for dialling, which stream and unix_path exclude")
+    where = build_authority(uri.host, uri.port) if unix_path is None else os.fspath(unix_path)
     connect = partial(_connect, uri, stream, unix_path, merged)
     return _OpenWebSocket(url, uri, where, connect, merged)
-
-
-def _authority(uri: WebSocketURI) -> str:
-    return f"[{uri.host}]:{uri.port}" if ":" in uri.host else f"{uri.host}:{uri.port}"
 
 
 async def _connect(
@@ -84,6 +91,7 @@ async def _connect(
     stream: Connectable | None,
     unix_path: str | os.PathLike[str] | None,
     config: ClientConfig,
+    protocol: ClientProtocol,
 ) -> Transport:
     engine = None
     if uri.secure:
@@ -94,9 +102,46 @@ async def _connect(
         transport = await over(stream)
     elif unix_path is not None:
         transport = await dial_unix(unix_path)
+    elif (proxy := await proxy_for(uri, config.proxy)) is not None:
+        protocol.log(logging.DEBUG, "connecting through the proxy %s", proxy)
+        transport = await _dial_through(proxy, uri, config)
     else:
         transport = await dial(uri.host, uri.port, local_address=config.local_address)
     return secured(transport, engine)
+
+
+async def _dial_through(proxy: ProxyURI, uri: WebSocketURI, config: ClientConfig) -> Transport:
+    """Connect to *proxy*, and have it connect to the server; the filter does that, where there is one."""
+    asking = ConnectProtocol(
+        proxy,
+        uri.host,
+        uri.port,
+        user_agent=config.user_agent_header,
+        max_header_size=config.max_header_size,
+        max_header_count=config.max_header_count,
+    )
+    engine = None
+    if proxy.scheme == "https":
+        context = config.proxy_ssl or _default_context()
+        engine = TLSEngine(context, server_side=False, hostname=proxy.host)
+    elif proxy.scheme != "http":
+        require_socks()
+    try:
+        sock = await dial_socket(proxy.host, proxy.port, local_address=config.local_address)
+    except OSError as exc:
+        error = connect_error(exc, f"the proxy {proxy}")
+        raise error from error.__cause__
+    if proxy.scheme not in ("http", "https"):
+        await connect_socks(
+            sock,
+            (uri.host, uri.port),
+            scheme=proxy.scheme,
+            username=proxy.username,
+            password=proxy.password,
+            proxy=str(proxy),
+        )
+        return await over(sock)
+    return TunnelTransport(secured(await over(sock), engine), asking, str(proxy))
 
 
 @cache
@@ -120,7 +165,7 @@ class _OpenWebSocket(ConnectionContext):
         url: str,
         uri: WebSocketURI,
         where: str,
-        dial: Callable[[], Awaitable[Transport]],
+        dial: Callable[[ClientProtocol], Awaitable[Transport]],
         config: ClientConfig,
     ) -> None:
         super().__init__(config)
@@ -144,7 +189,9 @@ class _OpenWebSocket(ConnectionContext):
 
     async def _connect(self) -> Connection:
         try:
-            return Connection(self._protocol, await self._dial(), self._config)
+            return Connection(self._protocol, await self._dial(self._protocol), self._config)
+        except ConnectError:  # of the proxy
+            raise
         except OSError as exc:
             self._raise_unreachable(exc)
 

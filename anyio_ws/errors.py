@@ -16,6 +16,7 @@ from typing import cast
 import anyio
 
 from .exceptions import ConnectError, ConnectionClosed, ConnectionClosedOK, ProtocolError
+from .transports.proxy import ProxyTLSError
 from .transports.tls import TLSHandshakeError
 
 __all__ = ["Call", "closed_error", "connect_error", "not_open_yet"]
@@ -76,6 +77,8 @@ def _combine(
 
 def connect_error(exc: OSError, where: str) -> ConnectError:
     """Say what went wrong when *where* was dialled; *exc* is its cause."""
+    if isinstance(exc, ProxyTLSError):
+        where = f"the proxy {exc.proxy}"
     if isinstance(exc, TLSHandshakeError) and isinstance(exc.__cause__, OSError):
         exc = exc.__cause__
     if isinstance(exc, ssl.SSLCertVerificationError):

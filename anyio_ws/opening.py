@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from .connection import Connection
 from .contexts import exit_group
 from .errors import Call
-from .exceptions import ConnectionClosed
+from .exceptions import ConnectionClosed, ProxyError
 from .options import CommonConfig
 from .sansio import Request, Response, State
 from .statistics import NOTHING, ConnectionStatistics
@@ -177,8 +177,8 @@ async def handshake_message(connection: Connection) -> Request | Response:
 
 
 def check_handshake(connection: Connection) -> None:
-    """Raise why the handshake, TLS's or WebSocket's, failed, if one did."""
-    if isinstance(connection.lost_cause, TLSHandshakeError | ssl.SSLError):
+    """Raise why the handshake, a proxy's, TLS's or WebSocket's, failed, if one did."""
+    if isinstance(connection.lost_cause, TLSHandshakeError | ssl.SSLError | ProxyError):
         raise connection.lost_cause
     exc = connection.protocol.handshake_exc
     if exc is None:

@@ -16,10 +16,11 @@ import math
 import re
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypedDict, TypeVar, cast
 
 from .observer import ServerObserver
+from .proxies import ProxyOption, known_proxy, needs_tls
 from .sansio import (
     ClientExtensionFactory,
     Headers,
@@ -147,6 +148,8 @@ class ClientOptions(CommonOptions, total=False):
     user_agent_header: str | None
     server_hostname: str | None
     local_address: tuple[str, int] | None
+    proxy: ProxyOption
+    proxy_ssl: ssl_module.SSLContext | None
 
 
 class ServerOptions(CommonOptions, total=False):
@@ -248,9 +251,7 @@ class CommonConfig:
         compression: object = self.compression
         if compression not in (None, "deflate"):
             raise ValueError(f'compression must be None or "deflate", not {compression!r}')
-        context: object = getattr(self, "ssl")  # noqa: B009  # not what the annotation promises
-        if context is not None and not isinstance(context, ssl_module.SSLContext):
-            raise TypeError(f"ssl must be None or an ssl.SSLContext, not {context!r}")
+        _check_context(self, "ssl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +270,14 @@ class ClientConfig(CommonConfig):
     """The name to check the server's certificate against, instead of the URI's host."""
     local_address: tuple[str, int] | None = None
     """``(host, port)`` to connect from, of this machine; port 0 is any."""
+    proxy: ProxyOption = field(default=True, repr=False)  # it may have a password
+    """The proxy to connect through. True: what the environment says, or the system's settings, never for this
+    machine itself. A URL ``scheme://user:password@host:port``: ``http`` or ``https`` for an HTTP proxy,
+    ``socks4a`` or ``socks5h`` for a SOCKS proxy that looks names up, ``socks4`` or ``socks5`` to look them up
+    here. A mapping of such URLs by the server's scheme, ``ws`` or ``wss``; ``http`` and ``https`` stand for
+    these, ``all`` for both. None: none."""
+    proxy_ssl: ssl_module.SSLContext | None = None
+    """For TLS to an ``https`` proxy. By default its certificate is checked against its host's name."""
 
     def __post_init__(self) -> None:
         CommonConfig.__post_init__(self)
@@ -276,6 +285,10 @@ class ClientConfig(CommonConfig):
         _check_header("Origin", self.origin)
         _check_header("User-Agent", self.user_agent_header)
         object.__setattr__(self, "additional_headers", Headers(self.additional_headers or {}))
+        object.__setattr__(self, "proxy", known_proxy(self.proxy))
+        _check_context(self, "proxy_ssl")
+        if self.proxy_ssl is not None and not needs_tls(self.proxy):
+            raise ValueError("proxy_ssl was given, but proxy has no https:// URL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -381,6 +394,12 @@ def _check_amounts(config: CommonConfig, **least: int) -> None:
         amount = getattr(config, name)
         if not isinstance(amount, int) or amount < smallest:
             raise ValueError(f"{name} must be an integer, at least {smallest}; got {amount!r}")
+
+
+def _check_context(config: CommonConfig, name: str) -> None:
+    context = getattr(config, name)
+    if context is not None and not isinstance(context, ssl_module.SSLContext):
+        raise TypeError(f"{name} must be None or an ssl.SSLContext, not {context!r}")
 
 
 def client_config(config: ClientConfig | None, options: Mapping[str, Any]) -> ClientConfig:

@@ -75,6 +75,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[
+            name
+        ]  # connections are to go where a test says, and so do those of its programs
     if config.getoption("--transport") == "streams":
         from .websocket import helpers  # which pytester's inner runs don't have
 

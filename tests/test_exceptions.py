@@ -50,7 +50,8 @@ SHOWN: list[tuple[WebSocketError, str]] = [
     (InvalidOrigin("https://evil"), "origin 'https://evil' isn't accepted"),
     (InvalidOrigin(None), "missing Origin header"),
     (NegotiationError("no common subprotocol"), "no common subprotocol"),
-    (ProxyError("407"), "407"),
+    (ProxyError("no such host"), "no such host"),
+    (ProxyError("the proxy refused: HTTP 407", RESPONSE), "the proxy refused: HTTP 407"),
     (ProtocolError("can't send"), "can't send"),
     (ProtocolViolation(1002, "reserved opcode 0x3"), "reserved opcode 0x3"),
     (ConnectionClosed(None, None), "no close frame received or sent"),
@@ -124,6 +125,9 @@ def test_errors_carry_what_they_are_about() -> None:
     header = InvalidHeader("Upgrade", "x", "why")
     assert (header.name, header.value, header.reason) == ("Upgrade", "x", "why")
     assert InvalidOrigin("https://x").origin == "https://x"
+    proxy = ProxyError("refused", RESPONSE)
+    assert (proxy.message, proxy.response) == ("refused", RESPONSE)
+    assert ProxyError("refused").response is None
     violation = ProtocolViolation(1007, "why")
     assert (violation.code, violation.reason) == (1007, "why")
     closed = ConnectionClosed(OK, BAD, True)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
+from .forward_proxies import PROGRAMS, Way, way_through
 from .programs import VERSIONS, WANTED, need, version
 from .proxies import AT_ONCE, PROXIES, Proxy, proxy
 
@@ -41,6 +42,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             need(program)
         if fixture in ("running_proxy", "impatient"):
             need(str(item.callspec.params[fixture]).lower())
+        if fixture == "forward":
+            need(PROGRAMS[str(item.callspec.params[fixture])])
 
 
 @pytest.fixture(scope="module", params=PROXIES)
@@ -51,3 +54,10 @@ def running_proxy(
     name: str = request.param
     with proxy(name, tmp_path_factory.mktemp(name), ca, AT_ONCE[name]) as running:
         yield running
+
+
+@pytest.fixture(scope="module", params=PROGRAMS)
+def forward(request: pytest.FixtureRequest, ca: trustme.CA) -> Iterator[Way]:
+    """A proxy that leads from clients to servers."""
+    with way_through(request.param, ca) as way:
+        yield way

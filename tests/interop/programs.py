@@ -38,6 +38,10 @@ VERSIONS: Final = {
     "systemd-analyze": "--version",
     "systemd-socket-activate": "--version",
     "unshare": "--version",
+    "squid": "-v",
+    "tinyproxy": "-v",
+    "microsocks": "-h",
+    "danted": "-v",
 }
 """What is tested with, and what makes it tell its version."""
 

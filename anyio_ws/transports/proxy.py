@@ -58,10 +58,9 @@ class TunnelTransport:
 
     def __init__(self, below: Transport, opening: Opening, proxy: str) -> None:
         self._below = below
-        self._opening = opening
+        self._opening: Opening | None = opening
         self._proxy = proxy
         self._sink: Sink | None = None
-        self._open = False
         self._pending = bytearray()  # that waits for the tunnel
         self._early = b""  # that came with the proxy's answer, while reading was paused
         self._waiting = False  # the sink waits to be told that something has left
@@ -101,7 +100,8 @@ class TunnelTransport:
     def start(self, sink: Sink) -> None:
         self._sink = sink
         self._below.start(self)
-        self._below.write(self._opening.request)
+        if self._opening is not None:
+            self._below.write(self._opening.request)
 
     def pause_reading(self) -> None:
         self._paused = True
@@ -191,12 +191,16 @@ class TunnelTransport:
     # Inside.
 
     @property
+    def _open(self) -> bool:
+        return self._opening is None
+
+    @property
     def _ended(self) -> bool:
         return self._aborted or self._failure is not None
 
     def _hear(self, chunk: bytes | memoryview) -> None:
         """Take what the proxy says; b"" for the end."""
-        if self._ended:
+        if self._ended or self._opening is None:
             return
         try:
             early = self._opening.receive_data(chunk)
@@ -211,7 +215,7 @@ class TunnelTransport:
 
     def _begin(self) -> None:
         """There is a tunnel."""
-        self._open = True
+        self._opening = None
         if self._paused:
             self._below.pause_reading()
         if self._pending:

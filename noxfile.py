@@ -148,7 +148,7 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def interop(session: nox.Session) -> None:
-    """Run tests with nginx, HAProxy, curl, Chromium, node's ws and systemd: nox -s interop -- -k nginx.
+    """Run tests with nginx, HAProxy, squid, curl, Chromium, node's ws and others: nox -s interop -- -k nginx.
 
     What isn't installed is left out, with a line; with ANYIO_WS_INTEROP=all in the environment it fails.
     """

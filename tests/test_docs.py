@@ -47,6 +47,7 @@ PRINTS = {
     "server answered HTTP 403 Forbidden instead of 101\n"
     "server answered HTTP 421 Misdirected Request instead of 101\n",
     "own_io": "TEXT b'hello'\nCLOSE b'\\x03\\xe8that is all'\nCLOSED 1000 that is all\n",
+    "proxies": "hello\n407 ask the boss\n",
     "service": "serving\nhello\nended by SIGTERM\nclosed with 1001\n",
     "poll": "in three parts\n",
     "routes": "/ welcome\n/rooms/caf%C3%A9?since=5 this is café\n/files/logs/today you follow logs/today\n"

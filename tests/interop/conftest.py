@@ -56,7 +56,10 @@ def running_proxy(
         yield running
 
 
-@pytest.fixture(scope="module", params=PROGRAMS)
+_QUICK = ["squid over TLS", "tinyproxy that asks", "microsocks that asks", "Dante"]
+
+
+@pytest.fixture(scope="module", params=PROGRAMS if WANTED else _QUICK)
 def forward(request: pytest.FixtureRequest, ca: trustme.CA) -> Iterator[Way]:
     """A proxy that leads from clients to servers."""
     with way_through(request.param, ca) as way:

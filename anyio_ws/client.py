@@ -54,7 +54,8 @@ def open_websocket(
     with 1001, as far as that takes no waiting, and at once. What the block raises comes out as that very
     object.
 
-    :param url: a ``ws://`` or ``wss://`` URI
+    :param url: a ``ws://`` or ``wss://`` URI; or ``ws+unix:///path/of/the/socket:/path?query`` or
+        ``wss+unix``, see `parse_uri <anyio_ws.sansio.parse_uri>`
     :param stream: speak over this instead of dialling: a connected socket, a byte stream of AnyIO or trio, or
         a pair ``(receive, send)`` of one-way streams. It is closed with the connection. For ``wss`` TLS is
         started on it, unless it has TLS already
@@ -62,7 +63,8 @@ def open_websocket(
     :param config: all options at once; the others override it
     :param options: see `ClientConfig`
     :raises InvalidURI: *url* isn't a WebSocket URI
-    :raises TypeError: there is no such option; two of *stream*, *unix_path* and a proxy that is named
+    :raises TypeError: there is no such option; two of *stream*, *unix_path*, the URI of a Unix socket and a
+        proxy that is named
     :raises ValueError: an option's value makes no sense; ``ssl`` for a ``ws://`` URI; on entering:
         *stream* is a socket that isn't connected
     :raises ConnectError: on entering: the name can't be resolved, the connection was refused, TLS failed
@@ -79,6 +81,10 @@ def open_websocket(
         raise ValueError(f"ssl was given, but {shown!r} is a connection without TLS; use wss://")
     if stream is not None and unix_path is not None:
         raise TypeError("stream and unix_path exclude each other")
+    if uri.unix_path is not None:
+        if stream is not None or unix_path is not None:
+            raise TypeError("the URI of a Unix socket excludes stream and unix_path")
+        unix_path = uri.unix_path
     if (stream is not None or unix_path is not None) and is_named(merged.proxy):
         raise TypeError("proxy is for dialling, which stream and unix_path exclude")
     where = build_authority(uri.host, uri.port) if unix_path is None else os.fspath(unix_path)

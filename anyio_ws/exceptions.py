@@ -48,14 +48,25 @@ def shown_status(response: Response) -> str:
     return f"HTTP {response.status_code} {phrase}".rstrip()
 
 
+def _without_secrets(uri: str) -> str:
+    """Hide what may be credentials in a URI that may have no valid parts: a "/" in a password ends them."""
+    before, at, rest = uri.rpartition("@")
+    scheme, slashes, _ = before.partition("//")
+    return f"{scheme + slashes if slashes else ''}***@{rest}" if at else uri
+
+
 class WebSocketError(Exception):
     """Base class of every error defined by this library."""
 
 
 class InvalidURI(WebSocketError, ValueError):
-    """A URI can't be used for a WebSocket connection (RFC 6455, section 3)."""
+    """A URI can't be used for a WebSocket connection (RFC 6455, section 3).
+
+    ``uri`` is shown without what may be credentials: whatever stands before its last "@" is "***".
+    """
 
     def __init__(self, uri: str, reason: str) -> None:
+        uri = _without_secrets(uri)
         super().__init__(uri, reason)
         self.uri = uri
         self.reason = reason

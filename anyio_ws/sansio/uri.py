@@ -45,10 +45,16 @@ PROXY_PORTS: Final = {
 
 _MAX_SOCKS_CREDENTIAL = 255  # RFC 1929, section 2: a byte has the length
 
+_PLAIN = ("ws", "wss")
+_UNIX = ("ws+unix", "wss+unix")
+
 
 @dataclass(frozen=True, slots=True)
 class WebSocketURI:
-    """The parts of a ``ws://`` or ``wss://`` URI."""
+    """The parts of a WebSocket URI; as a string, the URI without its credentials.
+
+    One of a Unix socket has that socket's path, and the host "localhost".
+    """
 
     secure: bool
     host: str
@@ -57,6 +63,7 @@ class WebSocketURI:
     query: str
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    unix_path: str | None = None
 
     @property
     def resource_name(self) -> str:
@@ -68,52 +75,140 @@ class WebSocketURI:
         """The value of the Host header."""
         return build_host(self.host, self.port, secure=self.secure)
 
+    def __str__(self) -> str:
+        scheme = "wss" if self.secure else "ws"
+        if self.unix_path is None:
+            return f"{scheme}://{self.host_header}{self.resource_name}"
+        return f"{scheme}+unix://{urllib.parse.quote(self.unix_path)}:{self.resource_name}"
+
 
 def parse_uri(uri: str) -> WebSocketURI:
     """Split a WebSocket URI; an IRI is converted (RFC 3987): the host to IDNA, the rest to UTF-8.
 
+    That of a Unix socket is ``ws+unix:///path/of/the/socket:/path?query``, or ``wss+unix``. What follows the
+    colon may be left out; within the socket's path ":" is written as ``%3A``, and "?" as ``%3F``.
+
     :raises InvalidURI: the scheme isn't ws or wss, there's no host, the port is no port, there's a
-        fragment, or the host can't be encoded
+        fragment, the host can't be encoded, or the credentials can't be those of HTTP Basic authentication
+        (RFC 7617, section 2)
     """
     for char in uri:
         if char <= " " or char == "\x7f":
             raise InvalidURI(uri, f"it contains {char!r}")
-    try:
-        uri.encode()  # a lone surrogate can't be
-        parts = urllib.parse.urlsplit(uri)
-        port = parts.port
-    except ValueError as exc:
-        raise InvalidURI(uri, str(exc)) from exc
-    if parts.scheme not in ("ws", "wss"):
-        raise InvalidURI(uri, "the scheme must be ws or wss")
-    if not parts.hostname:
-        raise InvalidURI(uri, "there is no host")
+    split = _split(uri)
+    if isinstance(split, str):
+        raise InvalidURI(uri, split)
+    parts, port = split
+    if parts.scheme not in (*_PLAIN, *_UNIX):
+        raise InvalidURI(uri, "the scheme must be ws or wss, ws+unix or wss+unix")
     if "#" in uri:
         raise InvalidURI(uri, "a fragment isn't allowed (RFC 6455, section 3)")
-    try:
-        host = encode_host(parts.hostname)
-    except UnicodeError as exc:
-        raise InvalidURI(uri, f"the host can't be encoded: {exc}") from exc
-    if not _NOT_IN_A_HOST.isdisjoint(host):
-        raise InvalidURI(uri, f"{host!r} isn't a host")
-    if parts.username is not None and parts.password is None:
-        raise InvalidURI(uri, "there is a user name without a password")
-    secure = parts.scheme == "wss"
+    username, password = _credentials(uri, parts)
+    unix_path: str | None = None
+    path = parts.path
+    if parts.scheme in _UNIX:
+        host = "localhost"
+        unix_path, path = _unix_path(uri, parts)
+    else:
+        host = _host(uri, parts)
+    secure = parts.scheme.startswith("wss")
     return WebSocketURI(
         secure=secure,
         host=host,
         port=(443 if secure else 80) if port is None else port,
-        path=urllib.parse.quote(parts.path, safe=_SAFE),
+        path=urllib.parse.quote(path, safe=_SAFE),
         query=urllib.parse.quote(parts.query, safe=_SAFE),
-        username=None if parts.username is None else urllib.parse.unquote(parts.username),
-        password=None if parts.password is None else urllib.parse.unquote(parts.password),
+        username=username,
+        password=password,
+        unix_path=unix_path,
     )
+
+
+def _split(uri: str) -> tuple[urllib.parse.SplitResult, int | None] | str:
+    """Split *uri*, or say why that can't be done.
+
+    What the library raises quotes the parts, and so would have a password in it, or in its attributes.
+    """
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        return "it has surrogates, which UTF-8 hasn't"
+    try:
+        parts = urllib.parse.urlsplit(uri)
+    except ValueError:
+        return (
+            "there are brackets, but no IPv6 address in them"
+            if "[" in uri
+            else "no host is like that"
+        )
+    try:
+        return parts, parts.port
+    except ValueError:
+        return "the port isn't a number from 0 to 65535"
+
+
+def _host(uri: str, parts: urllib.parse.SplitResult) -> str:
+    if not parts.hostname:
+        raise InvalidURI(uri, "there is no host")
+    host, why = "", None
+    try:
+        host = encode_host(parts.hostname)
+    except UnicodeError as exc:
+        why = f"the host can't be encoded: {exc}"
+    for char in host:
+        if char in _NOT_IN_A_HOST:
+            why = f"no host has {char!r}"
+    if why is not None:
+        raise InvalidURI(uri, why)
+    return host
+
+
+def _credentials(uri: str, parts: urllib.parse.SplitResult) -> tuple[str, str] | tuple[None, None]:
+    """User name and password, decoded (RFC 7617, section 2)."""
+    if parts.username is None:
+        return None, None
+    if parts.password is None:
+        raise InvalidURI(uri, "there is a user name without a password")
+    pair = _decoded(parts.username), _decoded(parts.password)
+    username, password = pair
+    if username is None or password is None:
+        raise InvalidURI(uri, "the user name or the password isn't UTF-8")
+    if ":" in username:
+        raise InvalidURI(uri, "a user name can't have a colon (RFC 7617, section 2)")
+    if any(char < " " or char == "\x7f" for char in username + password):
+        raise InvalidURI(uri, "the user name or the password has a control character")
+    return username, password
+
+
+def _decoded(text: str) -> str | None:
+    """Decode what is percent-encoded; None if that isn't UTF-8. The error would quote it."""
+    try:
+        return urllib.parse.unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        return None
+
+
+def _unix_path(uri: str, parts: urllib.parse.SplitResult) -> tuple[str, str]:
+    """The path of the socket, decoded, and that of the request."""
+    socket, _, path = parts.path.partition(":")
+    if parts.hostname or parts.port is not None or not socket.startswith("/"):
+        raise InvalidURI(
+            uri, f"a Unix socket is written as {parts.scheme}:///path/of/the/socket:/path?query"
+        )
+    if path and not path.startswith("/"):
+        raise InvalidURI(
+            uri, "what follows the path of the socket and a colon must begin with a slash"
+        )
+    decoded = _decoded(socket)
+    if decoded is None or "\0" in decoded or decoded.endswith("/"):
+        raise InvalidURI(uri, "the path of the socket isn't that of a file, in UTF-8")
+    return decoded, path
 
 
 def without_credentials(uri: str) -> str:
     """Return a WebSocket URI as it may be shown: without user name and password. Other text stays."""
     scheme, separator, rest = uri.partition("://")
-    if scheme.lower() not in ("ws", "wss"):
+    if scheme.lower() not in (*_PLAIN, *_UNIX):
         return uri
     end = next((number for number, char in enumerate(rest) if char in "/?#"), len(rest))
     return f"{scheme}{separator}{rest[:end].rpartition('@')[2]}{rest[end:]}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import traceback
+
 import pytest
 
 from anyio_ws.exceptions import InvalidURI
@@ -36,6 +39,7 @@ from anyio_ws.sansio.uri import (
             "wss://höst.example/pfäd?ü=€",
             WebSocketURI(True, "xn--hst-sna.example", 443, "/pf%C3%A4d", "%C3%BC=%E2%82%AC"),
         ),
+        ("ws://u:50%off@h/", WebSocketURI(False, "h", 80, "/", "", "u", "50%off")),
         ('ws://h/"<>{}|\\^`', WebSocketURI(False, "h", 80, "/%22%3C%3E%7B%7D%7C%5C%5E%60", "")),
     ],
 )  # fmt: skip
@@ -72,6 +76,7 @@ def test_resource_name_and_host_header_are_what_the_request_needs(
         ("//h/", "scheme must be ws or wss"),
         ("http://h/", "scheme must be ws or wss"),
         ("https://h/", "scheme must be ws or wss"),
+        ("ws+unix://h/", "ws\\+unix:///path/of/the/socket:/path"),
         ("ws:h", "no host"),
         ("ws:///path", "no host"),
         ("ws://:80/", "no host"),
@@ -101,8 +106,112 @@ def test_resource_name_and_host_header_are_what_the_request_needs(
 def test_what_cannot_be_connected_to_is_an_invalid_uri(uri: str, reason: str) -> None:
     with pytest.raises(InvalidURI, match=reason) as caught:
         parse_uri(uri)
-    assert caught.value.uri == uri
-    assert repr(uri) in str(caught.value)
+    shown = caught.value.uri
+    assert shown == (uri if "@" not in uri else "ws://***@" + uri.partition("@")[2])
+    assert repr(shown) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("ws://ada:secret@h/#f", "fragment"),
+        ("http://ada:secret@h/", "scheme"),
+        ("//ada:secret@h/", "scheme"),
+        ("ada:secret@h", "scheme"),
+        ("ws://secret@h/", "user name without a password"),
+        ("ws://ada:secret@h:port/", "port"),
+        ("ws://ada:secret/@h/", "port"),
+        ("ws://ada:[secret@h/", "IPv6"),
+        ("ws://ada:[secret]@h/", "IPv6"),
+        ("ws://ada:secret\u2100@h/", "no host"),
+        ("ws://ada:secret\udc80@h/", "surrogates"),
+        ("ws://ada:secret#@h/", "port"),
+        ("ws://ada:@secret @h/", "' '"),
+        ("ws://ada%3Asecret:secret@h/", "colon"),
+        ("ws://secret%3A:@h/", "colon"),
+        ("ws://ada:secret%0A@h/", "control character"),
+        ("ws://ada:secret%ff@h/", "UTF-8"),
+        ("ws://secret%ff:@h/", "UTF-8"),
+        ("ws://ada:secret@h{/", "no host has '{'"),
+        ("ws://ada:secret@" + "é" * 64 + "/", "host can't be encoded"),
+        ("ws+unix://ada:secret@h/", "Unix socket"),
+    ],
+)
+def test_an_invalid_uri_does_not_tell_the_credentials(uri: str, reason: str) -> None:
+    with pytest.raises(InvalidURI, match=reason) as caught:
+        parse_uri(uri)
+    error: BaseException | None = caught.value
+    assert "***@" in caught.value.uri
+    while error is not None:
+        told = [str(error), repr(error), *map(repr, error.args), *map(repr, vars(error).values())]
+        assert not [one for one in told if "secret" in one or "ada" in one]
+        told = traceback.format_exception_only(error)
+        assert not [one for one in told if "secret" in one]
+        error = error.__cause__ or error.__context__
+
+
+def test_an_error_shows_a_uri_without_credentials_as_it_is() -> None:
+    with pytest.raises(InvalidURI) as caught:
+        parse_uri("ws://h:x/y?z#")
+    assert caught.value.uri == "ws://h:x/y?z#"
+
+
+# -- Unix sockets
+
+
+def unix(path: str, target: str = "", query: str = "", *, secure: bool = False) -> WebSocketURI:
+    port = 443 if secure else 80
+    return WebSocketURI(secure, "localhost", port, target, query, unix_path=path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "parts"),
+    [
+        ("ws+unix:///run/app.sock", unix("/run/app.sock")),
+        ("ws+unix:/run/app.sock", unix("/run/app.sock")),
+        ("WS+Unix:///run/App.sock:", unix("/run/App.sock")),
+        ("wss+unix:///run/app.sock:/", unix("/run/app.sock", "/", secure=True)),
+        ("ws+unix:///run/app.sock:/a:b/c?d=e:f?g", unix("/run/app.sock", "/a:b/c", "d=e:f?g")),
+        ("ws+unix:///run/app.sock?d", unix("/run/app.sock", "", "d")),
+        ("ws+unix:///a%20b%3Ac%3Fd%25:/e%20f", unix("/a b:c?d%", "/e%20f")),
+        ("ws+unix:///caf%C3%A9/é:/é", unix("/café/é", "/%C3%A9")),
+    ],
+)
+def test_a_uri_of_a_unix_socket_has_its_path_and_the_path_of_the_request(
+    uri: str, parts: WebSocketURI
+) -> None:
+    assert parse_uri(uri) == parts
+    assert parts.host_header == "localhost"
+    assert parse_uri(str(parts)) == dataclasses.replace(parts, path=parts.path or "/")
+
+
+def test_a_uri_of_a_unix_socket_may_have_credentials() -> None:
+    parts = parse_uri("ws+unix://ada:lovelace@/run/app.sock:/feed")
+    assert (parts.username, parts.password) == ("ada", "lovelace")
+    assert parts.unix_path == "/run/app.sock"
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("ws+unix:", "is written as ws\\+unix:///path"),
+        ("ws+unix://", "is written as"),
+        ("ws+unix:run/app.sock", "is written as"),
+        ("wss+unix://run/app.sock", "is written as wss\\+unix:///path"),
+        ("ws+unix://%2Frun%2Fapp.sock/feed", "is written as"),
+        ("ws+unix://:80/run/app.sock", "is written as"),
+        ("ws+unix:///", "that of a file"),
+        ("ws+unix:///run/:/feed", "that of a file"),
+        ("ws+unix:///run/%00", "that of a file"),
+        ("ws+unix:///run/%ff", "UTF-8"),
+        ("ws+unix:///run/app.sock:feed", "begin with a slash"),
+        ("ws+unix:///run/app.sock:/#f", "fragment"),
+        ("unix:///run/app.sock", "scheme"),
+    ],
+)
+def test_what_is_no_uri_of_a_unix_socket_is_refused(uri: str, reason: str) -> None:
+    with pytest.raises(InvalidURI, match=reason):
+        parse_uri(uri)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +252,7 @@ def test_an_origin_is_the_same_when_host_and_port_are(origin: str, host: str, sa
 
 @pytest.mark.parametrize("char", sorted('"<>\\^`{|}%'))
 def test_a_character_that_no_host_has_is_refused(char: str) -> None:
-    with pytest.raises(InvalidURI, match="isn't a host"):
+    with pytest.raises(InvalidURI, match="no host has"):
         parse_uri(f"ws://exa{char}mple/")
 
 
@@ -193,6 +302,7 @@ def test_what_is_not_percent_encoded_utf_8_is_a_value_error(text: str) -> None:
         ("ws://ada:secret@h?q", "ws://h?q"),
         ("ws://h/a:b@c", "ws://h/a:b@c"),
         ("ws://[::1]:1/", "ws://[::1]:1/"),
+        ("ws+unix://ada:secret@/a@b:/c", "ws+unix:///a@b:/c"),
         ("/p?to=ws://a:b@c", "/p?to=ws://a:b@c"),
         ("/", "/"),
         ("", ""),
@@ -204,6 +314,19 @@ def test_a_uri_is_shown_without_credentials(uri: str, shown: str) -> None:
 
 def test_a_password_is_not_shown() -> None:
     assert "secret" not in repr(parse_uri("ws://ada:secret@h/"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "text"),
+    [
+        ("ws://ada:secret@h", "ws://h/"),
+        ("wss://[::1]:8443/a?b", "wss://[::1]:8443/a?b"),
+        ("ws://höst:80?ü", "ws://xn--hst-sna/?%C3%BC"),
+        ("wss+unix://ada:secret@/a%3Ab", "wss+unix:///a%3Ab:/"),
+    ],
+)
+def test_as_a_string_it_is_a_uri_without_credentials(uri: str, text: str) -> None:
+    assert str(parse_uri(uri)) == text
 
 
 # -- proxies

@@ -107,6 +107,46 @@ async def test_a_unix_socket_at_which_too_many_wait_takes_open_timeout(tmp_path:
         assert anyio.current_time() - start == pytest.approx(30)
 
 
+async def test_a_url_may_be_that_of_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "a socket:1"
+    url = f"ws+unix://{tmp_path}/a%20socket%3A1"
+    async with open_server(echo, unix_path=path):
+        async with open_websocket(f"{url}:/feed?since=5") as ws:
+            await check_echo(ws)
+            assert ws.url == f"{url}:/feed?since=5"
+            assert ws.request.path == "/feed?since=5"
+            assert ws.request.headers["Host"] == "localhost"
+            assert ws.remote_address == str(path)
+        async with open_websocket(url) as ws:
+            assert ws.request.path == "/"
+
+
+async def test_a_url_may_be_that_of_a_unix_socket_with_tls(
+    server_ssl_context: ssl.SSLContext, client_ssl_context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    path = tmp_path / "socket"
+    async with open_server(echo, unix_path=path, ssl=server_ssl_context):
+        async with open_websocket(f"wss+unix://{path}:/", ssl=client_ssl_context) as ws:
+            await check_echo(ws)
+            assert ws.request.headers["Host"] == "localhost"
+
+
+async def test_a_url_of_a_unix_socket_that_is_not_there_is_a_connect_error_that_names_it(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ConnectError, match=rf"{tmp_path}/a b: No such file"):
+        async with open_websocket(f"ws+unix://{tmp_path}/a%20b:/feed"):
+            pass
+
+
+def test_a_url_of_a_unix_socket_says_all_about_where_to_connect() -> None:
+    with socket.socket() as sock:
+        with pytest.raises(TypeError, match="excludes stream and unix_path"):
+            open_websocket("ws+unix:///run/socket", stream=sock)
+    with pytest.raises(TypeError, match="excludes stream and unix_path"):
+        open_websocket("ws+unix:///run/socket", unix_path="/run/other")
+
+
 # -- listeners
 
 

@@ -30,7 +30,7 @@ from .sansio.connect import ConnectProtocol
 from .sansio.headers import build_authority
 from .sansio.uri import ProxyURI, without_credentials
 from .transports.base import Transport
-from .transports.dial import Connectable, dial, dial_socket, dial_unix, over
+from .transports.dial import Connectable, dial, dial_socket, dial_unix, over, over_dialled
 from .transports.proxy import TunnelTransport, connect_socks, require_socks
 from .transports.tls import TLSEngine, secured
 from .websocket import WebSocket
@@ -64,7 +64,7 @@ def open_websocket(
     :param options: see `ClientConfig`
     :raises InvalidURI: *url* isn't a WebSocket URI
     :raises TypeError: there is no such option; two of *stream*, *unix_path*, the URI of a Unix socket and a
-        proxy that is named
+        proxy that is named; one of the first three and ``local_address``, or *stream* and ``socket_options``
     :raises ValueError: an option's value makes no sense; ``ssl`` for a ``ws://`` URI; on entering:
         *stream* is a socket that isn't connected
     :raises ConnectError: on entering: the name can't be resolved, the connection was refused, TLS failed
@@ -86,7 +86,11 @@ def open_websocket(
             raise TypeError("the URI of a Unix socket excludes stream and unix_path")
         unix_path = uri.unix_path
     if (stream is not None or unix_path is not None) and is_named(merged.proxy):
-        raise TypeError("proxy is for dialling, which stream and unix_path exclude")
+        raise TypeError("proxy is for dialling, which stream and Unix sockets exclude")
+    if stream is not None and merged.socket_options:
+        raise TypeError("socket_options are for a socket that is made here: stream excludes them")
+    if merged.local_address is not None and not (stream is None and unix_path is None):
+        raise TypeError("stream and Unix sockets exclude local_address")
     where = build_authority(uri.host, uri.port) if unix_path is None else os.fspath(unix_path)
     connect = partial(_connect, uri, stream, unix_path, merged)
     return _OpenWebSocket(url, uri, where, connect, merged)
@@ -107,12 +111,17 @@ async def _connect(
     if stream is not None:
         transport = await over(stream)
     elif unix_path is not None:
-        transport = await dial_unix(unix_path)
+        transport = await dial_unix(unix_path, socket_options=config.socket_options)
     elif (proxy := await proxy_for(uri, config.proxy)) is not None:
         protocol.log(logging.DEBUG, "connecting through the proxy %s", proxy)
         transport = await _dial_through(proxy, uri, config)
     else:
-        transport = await dial(uri.host, uri.port, local_address=config.local_address)
+        transport = await dial(
+            uri.host,
+            uri.port,
+            local_address=config.local_address,
+            socket_options=config.socket_options,
+        )
     return secured(transport, engine)
 
 
@@ -133,7 +142,12 @@ async def _dial_through(proxy: ProxyURI, uri: WebSocketURI, config: ClientConfig
     elif proxy.scheme != "http":
         require_socks()
     try:
-        sock = await dial_socket(proxy.host, proxy.port, local_address=config.local_address)
+        sock = await dial_socket(
+            proxy.host,
+            proxy.port,
+            local_address=config.local_address,
+            socket_options=config.socket_options,
+        )
     except OSError as exc:
         error = connect_error(exc, f"the proxy {proxy}")
         raise error from error.__cause__
@@ -146,8 +160,9 @@ async def _dial_through(proxy: ProxyURI, uri: WebSocketURI, config: ClientConfig
             password=proxy.password,
             proxy=str(proxy),
         )
-        return await over(sock)
-    return TunnelTransport(secured(await over(sock), engine), asking, str(proxy))
+        return await over_dialled(sock, config.socket_options)
+    transport = await over_dialled(sock, config.socket_options)
+    return TunnelTransport(secured(transport, engine), asking, str(proxy))
 
 
 @cache

@@ -17,6 +17,7 @@ import anyio
 
 from .exceptions import ConnectError, ConnectionClosed, ConnectionClosedOK, ProtocolError
 from .transports.proxy import ProxyTLSError
+from .transports.sockets import SetupError
 from .transports.tls import TLSHandshakeError
 
 __all__ = ["Call", "closed_error", "connect_error", "not_open_yet"]
@@ -108,6 +109,8 @@ def _reasons(exc: BaseException) -> list[str]:
     if isinstance(exc, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", exc)
         return [reason for inner in group.exceptions for reason in _reasons(inner)]
+    if isinstance(exc, SetupError):
+        return [exc.strerror or str(exc)]
     cause = exc.__cause__
     if isinstance(cause, OSError) or isinstance(cause, BaseExceptionGroup):  # noqa: SIM101  # narrows
         return _reasons(cast("BaseException", cause))

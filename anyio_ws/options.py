@@ -32,6 +32,7 @@ from .sansio import (
 from .sansio.headers import HeadersLike
 from .sansio.http import MAX_HEADER_COUNT, MAX_HEADER_SIZE, MAX_REQUEST_LINE
 from .sansio.messages import MAX_FRAGMENTS
+from .transports.sockets import SocketOption
 from .trust import TrustedProxy, acceptable_origins, known_hosts, known_proxies
 
 __all__ = [
@@ -150,6 +151,7 @@ class ClientOptions(CommonOptions, total=False):
     local_address: tuple[str, int] | None
     proxy: ProxyOption
     proxy_ssl: ssl_module.SSLContext | None
+    socket_options: Sequence[SocketOption]
 
 
 class ServerOptions(CommonOptions, total=False):
@@ -278,6 +280,9 @@ class ClientConfig(CommonConfig):
     these, ``all`` for both. None: none."""
     proxy_ssl: ssl_module.SSLContext | None = None
     """For TLS to an ``https`` proxy. By default its certificate is checked against its host's name."""
+    socket_options: Sequence[SocketOption] = ()
+    """``(level, option, value)``, as `socket.socket.setsockopt` takes them, to set in this order before the
+    socket connects. One that the operating system refuses is a `ConnectError` that names it."""
 
     def __post_init__(self) -> None:
         CommonConfig.__post_init__(self)
@@ -285,6 +290,8 @@ class ClientConfig(CommonConfig):
         _check_header("Origin", self.origin)
         _check_header("User-Agent", self.user_agent_header)
         object.__setattr__(self, "additional_headers", Headers(self.additional_headers or {}))
+        _check_local_address(self.local_address)
+        object.__setattr__(self, "socket_options", _checked_options(self.socket_options))
         object.__setattr__(self, "proxy", known_proxy(self.proxy))
         _check_context(self, "proxy_ssl")
         if self.proxy_ssl is not None and not needs_tls(self.proxy):
@@ -465,6 +472,42 @@ def _check_header(name: str, value: str | None) -> None:
     """Refuse what can't be written, before the first connection has to find out."""
     if value is not None:
         Headers({name: value})
+
+
+def _check_local_address(address: object) -> None:
+    """Refuse what is no address to connect from.
+
+    :raises TypeError: it isn't ``(host, port)``
+    :raises ValueError: there is no such port
+    """
+    match address:
+        case None:
+            pass
+        case (str(), int(port)):
+            if not 0 <= port < 2**16:
+                raise ValueError(f"local_address has no port from 0 to 65535: {address!r}")
+        case _:
+            raise TypeError(f"local_address must be None or (host, port), not {address!r}")
+
+
+def _checked_options(given: Sequence[SocketOption]) -> tuple[SocketOption, ...]:
+    """Refuse what `socket.socket.setsockopt` wouldn't even show to the operating system.
+
+    :raises TypeError: they aren't ``(level, option, value)``
+    :raises ValueError: an integer is too large
+    """
+    options = tuple(given)
+    for option in cast("tuple[object, ...]", options):
+        match option:
+            case (int(level), int(name), int() | bytes() as value):
+                numbers = [level, name, value if isinstance(value, int) else 0]
+                if not all(-(2**31) <= number < 2**31 for number in numbers):
+                    raise ValueError(f"socket_options has a number that is too large: {option!r}")
+            case _:
+                raise TypeError(
+                    f"socket_options must be (level, option, integer or bytes), not {option!r}"
+                )
+    return options
 
 
 def _is_number(value: object) -> bool:

@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -16,7 +17,7 @@ from anyio.lowlevel import checkpoint
 from .asyncio_socket import over_asyncio
 from .backend import on_trio
 from .base import Transport
-from .sockets import check_port, prepare
+from .sockets import SetupError, SocketOption, check_port, prepare, set_options
 from .stream import AnyByteStream, StreamTransport
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 else:  # trio may not be installed
     Connectable = Any
 
-__all__ = ["Connectable", "SocketAddress", "dial", "dial_socket", "dial_unix", "over"]
+__all__ = ["Connectable", "SocketAddress", "dial", "dial_socket", "dial_unix", "over", "over_dialled"]
 
 SocketAddress: TypeAlias = tuple[str, int]
 
@@ -36,34 +37,63 @@ RETRY_DELAY = 0.02
 """Seconds between attempts to connect to a Unix socket at which too many others wait."""
 
 
-async def dial(host: str, port: int, *, local_address: SocketAddress | None = None) -> Transport:
+async def dial(
+    host: str,
+    port: int,
+    *,
+    local_address: SocketAddress | None = None,
+    socket_options: Sequence[SocketOption] = (),
+) -> Transport:
     """Connect to *host*, by the first of its addresses that answers (Happy Eyeballs, RFC 8305).
 
     Cancelling closes what was opened.
 
     :param local_address: ``(host, port)`` to connect from
-    :raises OSError: the name can't be resolved, or no address accepts the connection
+    :param socket_options: are set on each socket before it connects
+    :raises OSError: the name can't be resolved, no address accepts the connection, or the operating system
+        refuses an option or the local address, which the error names
     """
-    return await over(await dial_socket(host, port, local_address=local_address))
+    sock = await dial_socket(
+        host, port, local_address=local_address, socket_options=socket_options
+    )
+    return await over_dialled(sock, socket_options)
 
 
 async def dial_socket(
-    host: str, port: int, *, local_address: SocketAddress | None = None
+    host: str,
+    port: int,
+    *,
+    local_address: SocketAddress | None = None,
+    socket_options: Sequence[SocketOption] = (),
 ) -> socket.socket:
     """Connect to *host* as `dial` does, and return the socket."""
     addresses = _interleaved(await _resolve(host, port))
     local = None if local_address is None else await _resolve_local(*local_address)
-    return await _Race(addresses, local).run()
+    return await _Race(addresses, local, socket_options).run()
 
 
-async def dial_unix(path: str | os.PathLike[str]) -> Transport:
+async def over_dialled(sock: socket.socket, socket_options: Sequence[SocketOption]) -> Transport:
+    """Make a transport of a socket that `dial_socket` returned, with the same options."""
+    transport = await over(sock)
+    for option in socket_options:
+        if option[:2] == (socket.IPPROTO_TCP, socket.TCP_NODELAY):
+            with suppress(OSError):  # it was set once; only the connection can have ended
+                set_options(sock, [option])  # which we have switched on, and so has asyncio
+    return transport
+
+
+async def dial_unix(
+    path: str | os.PathLike[str], *, socket_options: Sequence[SocketOption] = ()
+) -> Transport:
     """Connect to the Unix socket at *path*. Cancelling closes what was opened.
 
-    :raises OSError: nobody listens there
+    :param socket_options: are set on the socket before it connects
+    :raises OSError: nobody listens there, or the operating system refuses an option
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setblocking(False)
     try:
+        set_options(sock, socket_options)
         await checkpoint()
         while True:
             try:
@@ -180,7 +210,7 @@ async def _resolve_local(host: str, port: int) -> list[_Address]:
     try:
         return await _resolve(host, port)
     except OSError as exc:
-        raise OSError(f"the local address {host!r}: {exc.strerror or exc}") from None
+        raise SetupError(exc.errno, f"the local address {host!r}: {exc.strerror or exc}") from exc
 
 
 def _interleaved(addresses: list[_Address]) -> list[_Address]:
@@ -196,9 +226,15 @@ def _interleaved(addresses: list[_Address]) -> list[_Address]:
 class _Race:
     """Attempts to connect, one begun after the other; the first to succeed ends the rest."""
 
-    def __init__(self, addresses: list[_Address], local: list[_Address] | None) -> None:
+    def __init__(
+        self,
+        addresses: list[_Address],
+        local: list[_Address] | None,
+        options: Sequence[SocketOption],
+    ) -> None:
         self._addresses = addresses
         self._local = local
+        self._options = options
         self._winner: socket.socket | None = None
         self._errors: list[OSError] = []
 
@@ -207,6 +243,11 @@ class _Race:
 
         :raises OSError: no attempt succeeded; with several, their errors are the cause
         """
+        if self._local is not None:
+            ours = {family for family, *_ in self._local}
+            self._addresses = [one for one in self._addresses if one[0] in ours]
+            if not self._addresses:
+                raise OSError("the local address is of another family than the remote one")
         try:
             async with anyio.create_task_group() as attempts:
                 for number, address in enumerate(self._addresses, 1):
@@ -234,8 +275,9 @@ class _Race:
         sock: socket.socket | None = None
         try:
             sock = socket.socket(family, kind, proto)
+            set_options(sock, self._options)
             if self._local is not None:
-                self._bind(sock)
+                _bind(sock, next(one[3] for one in self._local if one[0] == family))
             await _connect(sock, remote)
         except OSError as exc:
             if sock is not None:
@@ -253,13 +295,13 @@ class _Race:
             else:
                 sock.close()
 
-    def _bind(self, sock: socket.socket) -> None:
-        assert self._local is not None
-        for family, _, _, address in self._local:
-            if family == sock.family:
-                sock.bind(address)
-                return
-        raise OSError("the local address is of another family than the remote one")
+
+def _bind(sock: socket.socket, address: Any) -> None:
+    try:
+        sock.bind(address)
+    except OSError as exc:
+        where = " port ".join(map(str, address[:2]))
+        raise SetupError(exc.errno, f"the local address {where}: {exc.strerror}") from exc
 
 
 async def _connect(sock: socket.socket, address: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from anyio.abc import SocketAttribute
 
@@ -13,12 +13,15 @@ from .base import TypedAttributes
 
 __all__ = [
     "CHUNK",
+    "SetupError",
     "SocketAttributes",
+    "SocketOption",
     "always",
     "check_port",
     "peer_address",
     "prepare",
     "read_buffer",
+    "set_options",
     "socket_address",
     "unsent_parts",
 ]
@@ -28,6 +31,21 @@ CHUNK: Final = 2**16
 
 BUFFER: Final = 2**18
 """Bytes asked for in one read of a socket: what asyncio reads, too."""
+
+
+SocketOption: TypeAlias = tuple[int, int, int | bytes]
+"""What `socket.socket.setsockopt` takes: level, option, value."""
+
+_LEVELS: Final = {
+    "SOL_SOCKET": "SO_",
+    "IPPROTO_TCP": "TCP_",
+    "IPPROTO_IP": "IP_",
+    "IPPROTO_IPV6": "IPV6_",
+}
+
+
+class SetupError(OSError):
+    """A socket can't be made as it was asked for; ``strerror`` says what it was that was asked for."""
 
 
 class _OfThread(threading.local):
@@ -54,6 +72,31 @@ def prepare(sock: socket.socket) -> socket.socket:
         # A message that was sent is to leave, and not to wait for an acknowledgement of the one before.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
+
+
+def set_options(sock: socket.socket, options: Sequence[SocketOption]) -> None:
+    """Set *options*, in order.
+
+    :raises SetupError: the operating system refuses one, which is named
+    """
+    for level, option, value in options:
+        try:
+            sock.setsockopt(level, option, value)
+        except OSError as exc:
+            name = _option_name(level, option)
+            raise SetupError(
+                exc.errno, f"the socket option {name} = {value!r}: {exc.strerror}"
+            ) from exc
+
+
+def _option_name(level: int, option: int) -> str:
+    """By its names in the `socket` module, where it has some there."""
+    for level_name, prefix in _LEVELS.items():
+        if getattr(socket, level_name, None) == level:
+            names = (name for name in dir(socket) if name.startswith(prefix))
+            found = [name for name in names if getattr(socket, name) == option]
+            return f"{level_name}, {found[0] if found else option}"
+    return f"{level}, {option}"
 
 
 def unsent_parts(data: bytes, more: bytes, sent: int) -> list[memoryview]:

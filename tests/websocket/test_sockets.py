@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -353,9 +355,151 @@ async def test_a_client_connects_from_the_local_address_that_it_is_given() -> No
         with pytest.raises(ConnectError, match="another family"):
             async with open_websocket(server.url, local_address=("::1", 0)):
                 pass
-        with pytest.raises(ValueError, match="0 to 65535"):
-            async with open_websocket(server.url, local_address=("127.0.0.2", 65536)):
+        with pytest.raises(
+            ConnectError, match=r"local address 192\.0\.2\.1 port 0: .*ssign"
+        ) as caught:
+            async with open_websocket(server.url, local_address=("192.0.2.1", 0)):
                 pass
+        assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        (("127.0.0.1", 65536), ValueError),
+        (("127.0.0.1", -1), ValueError),
+        ("127.0.0.1", TypeError),
+        (("127.0.0.1", "80"), TypeError),
+        (("127.0.0.1",), TypeError),
+        ((None, 80), TypeError),
+    ],
+)
+async def test_a_local_address_that_is_none_is_refused_when_called(
+    address: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="local_address"):
+        open_websocket(ANY_URL, local_address=address)
+
+
+def test_a_local_address_is_not_ignored_where_there_is_no_use_for_it() -> None:
+    here = ("127.0.0.1", 0)
+    with socket.socket() as sock:
+        with pytest.raises(TypeError, match="exclude local_address"):
+            open_websocket(ANY_URL, stream=sock, local_address=here)
+    with pytest.raises(TypeError, match="exclude local_address"):
+        open_websocket(ANY_URL, unix_path="/run/socket", local_address=here)
+    with pytest.raises(TypeError, match="exclude local_address"):
+        open_websocket("ws+unix:///run/socket", local_address=here)
+
+
+# -- socket options
+
+ANY_URL = "ws://localhost"
+NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def option_of(ws: WebSocket, level: int, option: int) -> int:
+    return ws.extra(SocketAttribute.raw_socket).getsockopt(level, option)
+
+
+async def test_socket_options_are_set_on_the_socket(tmp_path: Path) -> None:
+    keep_alive = (socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    buffer = (socket.SOL_SOCKET, socket.SO_SNDBUF)
+    options: list[tuple[int, int, int | bytes]] = [
+        (*keep_alive, 1),
+        (*buffer, (20_000).to_bytes(4, sys.byteorder)),
+    ]
+    async with open_server(echo, "127.0.0.1", 0) as server:
+        async with open_websocket(server.url) as ws:
+            assert not option_of(ws, *keep_alive)
+            assert option_of(ws, *NO_DELAY)
+        async with open_websocket(server.url, socket_options=iter(options)) as ws:  # type: ignore[arg-type]  # as one may
+            assert option_of(ws, *keep_alive)
+            assert option_of(ws, *buffer) < 100_000
+            await check_echo(ws)
+    async with open_server(echo, unix_path=tmp_path / "socket"):
+        url = f"ws+unix://{tmp_path}/socket"
+        async with open_websocket(url, socket_options=options) as ws:
+            assert option_of(ws, *buffer) < 100_000
+            await check_echo(ws)
+
+
+async def test_socket_options_are_set_before_the_socket_connects() -> None:
+    # Only then can a server refuse what it doesn't know, or a time limit hold for connecting.
+    async with open_server(echo, "127.0.0.1", 0) as server:
+        segment = (socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+        async with open_websocket(server.url, socket_options=[(*segment, 700)]) as ws:
+            assert option_of(ws, *segment) <= 700
+            await check_echo(ws)
+
+
+async def test_a_socket_option_goes_before_a_setting_of_ours() -> None:
+    async with open_server(echo, "127.0.0.1", 0) as server:
+        async with open_websocket(server.url, socket_options=[(*NO_DELAY, 0)]) as ws:
+            assert not option_of(ws, *NO_DELAY)
+            await check_echo(ws)
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "number"),
+    [
+        (
+            (socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"none"),
+            "IPPROTO_TCP, TCP_CONGESTION = b'none': No such file or directory",
+            errno.ENOENT,
+        ),
+        (
+            (socket.IPPROTO_TCP, 31_999, 1),
+            "IPPROTO_TCP, 31999 = 1: Protocol not available",
+            errno.ENOPROTOOPT,
+        ),
+        ((31_999, 5, 1), "31999, 5 = 1: Protocol not available", errno.ENOPROTOOPT),
+    ],
+)
+async def test_a_socket_option_that_is_refused_is_a_connect_error_that_names_it(
+    option: tuple[int, int, int | bytes], name: str, number: int
+) -> None:
+    async with open_server(echo, "127.0.0.1", 0) as server:
+        with pytest.raises(ConnectError) as caught:
+            async with open_websocket(server.url, socket_options=[option]):
+                pass
+    assert str(caught.value) == (
+        f"can't connect to 127.0.0.1:{server.port}: the socket option {name}"
+    )
+    assert caught.value.errno == number
+
+
+async def test_a_socket_option_that_a_unix_socket_has_not_is_a_connect_error(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ConnectError, match=r"IPPROTO_TCP, TCP_NODELAY = 1: .*not supported"):
+        async with open_websocket(f"ws+unix://{tmp_path}/socket", socket_options=[(*NO_DELAY, 1)]):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ([(1, 2)], TypeError),
+        ([(1, 2, "x")], TypeError),
+        ([("SOL_SOCKET", 2, 1)], TypeError),
+        ([(1, None, 1)], TypeError),
+        ((1, 2, 3), TypeError),
+        ([(1, 2, 2**31)], ValueError),
+        ([(1, 2**40, 1)], ValueError),
+    ],
+)
+async def test_what_is_no_socket_option_is_refused_when_called(
+    options: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="socket_options"):
+        open_websocket(ANY_URL, socket_options=options)
+
+
+def test_socket_options_are_not_ignored_where_no_socket_is_made() -> None:
+    with socket.socket() as sock:
+        with pytest.raises(TypeError, match="stream excludes them"):
+            open_websocket(ANY_URL, stream=sock, socket_options=[(*NO_DELAY, 1)])
 
 
 # -- descriptors

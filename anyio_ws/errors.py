@@ -11,16 +11,46 @@ import enum
 import os
 import socket
 import ssl
-from typing import cast
+from collections.abc import Sequence
+from typing import Final, cast
 
 import anyio
 
-from .exceptions import ConnectError, ConnectionClosed, ConnectionClosedOK, ProtocolError
+from .exceptions import (
+    ConnectError,
+    ConnectionClosed,
+    ConnectionClosedOK,
+    ProtocolError,
+    shortened,
+)
 from .transports.proxy import ProxyTLSError
 from .transports.sockets import SetupError
 from .transports.tls import TLSHandshakeError
 
 __all__ = ["Call", "closed_error", "connect_error", "not_open_yet"]
+
+
+SHOWN_HOSTS: Final = 5
+"""Hosts of a certificate that a message quotes; there may be hundreds."""
+
+# X509_V_ERR_... of OpenSSL
+_OTHER_HOST: Final = (62, 64)
+_CERTIFICATE_HINTS: Final = {
+    9: "or this machine's clock is wrong",
+    10: "or this machine's clock is wrong",
+    18: "nobody vouches for it; if you do, load it into the SSLContext of the option ssl",
+    19: "an authority that isn't known here; if you trust it, load it into the SSLContext of the option ssl",
+    20: "an authority that isn't known here; if you trust it, load it into the SSLContext of the option ssl",
+    21: "an authority that isn't known here, or the server leaves out a certificate between",
+}
+
+_NO_TLS: Final = "the server speaks no TLS there: is it a ws:// URL?"
+_TLS_HINTS: Final = {
+    "WRONG_VERSION_NUMBER": _NO_TLS,
+    "RECORD_LAYER_FAILURE": _NO_TLS,  # the same, from OpenSSL 3.2 on
+    "PACKET_LENGTH_TOO_LONG": _NO_TLS,
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server wants a certificate of ours: load_cert_chain",
+}
 
 
 def not_open_yet() -> ProtocolError:
@@ -78,19 +108,36 @@ def _combine(
 
 def connect_error(exc: OSError, where: str) -> ConnectError:
     """Say what went wrong when *where* was dialled; *exc* is its cause."""
+    hosts: Sequence[str] = ()
     if isinstance(exc, ProxyTLSError):
         where = f"the proxy {exc.proxy}"
     if isinstance(exc, TLSHandshakeError) and isinstance(exc.__cause__, OSError):
+        hosts = exc.hosts
         exc = exc.__cause__
     if isinstance(exc, ssl.SSLCertVerificationError):
-        what = f"certificate verify failed: {exc.verify_message}"
+        what = f"certificate verify failed: {_certificate_trouble(exc, hosts)}"
     elif isinstance(exc, ssl.SSLError):
-        what = f"TLS failed: {exc.reason or exc}"
+        hint = _TLS_HINTS.get(exc.reason or "")
+        what = f"TLS failed: {exc.reason or exc}{f' ({hint})' if hint else ''}"
+    elif isinstance(exc, TLSHandshakeError):
+        what = f"{exc} (does the server speak TLS there?)"
     else:
         what = "; ".join(dict.fromkeys(_reasons(exc))) or str(exc)
     error = ConnectError(f"can't connect to {where}: {what}", _errno(exc))
     error.__cause__ = exc
     return error
+
+
+def _certificate_trouble(exc: ssl.SSLCertVerificationError, hosts: Sequence[str]) -> str:
+    """What OpenSSL says, and what else there is to know about it."""
+    said = exc.verify_message.rstrip(".")
+    if exc.verify_code in _OTHER_HOST:
+        shown = [repr(shortened(host)) for host in hosts[:SHOWN_HOSTS]]
+        if len(hosts) > SHOWN_HOSTS:
+            shown.append(f"{len(hosts) - SHOWN_HOSTS} more")
+        return f"{said}; it is for {', '.join(shown)}" if shown else said
+    hint = _CERTIFICATE_HINTS.get(exc.verify_code)
+    return f"{said} ({hint})" if hint else said
 
 
 def _errno(exc: BaseException) -> int | None:

@@ -91,7 +91,9 @@ class ClientProtocol(Protocol):
         self.available_subprotocols = subprotocols or ()
         self.key = base64.b64encode(secrets.token_bytes(16)).decode()
         self._reader: ResponseReader | None = ResponseReader(
-            max_header_size=max_header_size, max_header_count=max_header_count
+            max_header_size=max_header_size,
+            max_header_count=max_header_count,
+            secure=self.uri.secure,
         )
 
     def connect(self) -> Request:

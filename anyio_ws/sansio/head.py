@@ -17,6 +17,8 @@ __all__ = ["HeadBuffer"]
 
 _BLANKS: Final = b" \t"
 
+_TLS: Final = b"\x15\x16"  # RFC 8446, section 5.1: an alert, or the handshake
+
 
 class HeadBuffer:
     """Gathers one head after the other.
@@ -43,7 +45,8 @@ class HeadBuffer:
         """
         data = self._data
         if data and data[0] <= 0x20:  # TLS, say: its end may never come
-            raise InvalidMessage(f"no HTTP message begins with the byte {data[0]:#04x}")
+            what = ", but TLS does (wss://)" if data[0] in _TLS else ""
+            raise InvalidMessage(f"no HTTP message begins with the byte {data[0]:#04x}{what}")
         line_limit, limit = self._line_limit, self._limit
         if line_limit < min(limit, len(data)) and data.find(b"\n", 0, line_limit) < 0:
             raise InvalidMessage(

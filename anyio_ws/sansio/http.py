@@ -219,6 +219,7 @@ class ResponseReader(_Reader):
 
     :param connects: it answers CONNECT (RFC 9110, section 9.3.6): after a head with a status of 2xx
         the tunnel begins
+    :param secure: whether it comes over TLS; without, an error suggests that
     """
 
     def __init__(
@@ -227,6 +228,7 @@ class ResponseReader(_Reader):
         connects: bool = False,
         max_header_size: int = MAX_HEADER_SIZE,
         max_header_count: int = MAX_HEADER_COUNT,
+        secure: bool = True,
     ) -> None:
         super().__init__(
             h11.CLIENT, max_header_size=max_header_size, max_header_count=max_header_count
@@ -235,9 +237,15 @@ class ResponseReader(_Reader):
         self._connection.send(_CONNECT if connects else _UPGRADE)
         self._connection.send(h11.EndOfMessage())
         self._connects = connects
+        self._secure = secure
+        self._begun = False
         self._response: Response | None = None
         self._body = bytearray()
         self._body_read = 0
+
+    def feed(self, data: bytes | memoryview) -> None:
+        self._begun = self._begun or bool(data)
+        super().feed(data)
 
     def next_response(self, *, at_eof: bool = False) -> Response | None:
         """Return the response once it is complete, None before.
@@ -263,6 +271,11 @@ class ResponseReader(_Reader):
             elif event is not None:
                 raise InvalidMessage("did not receive a complete HTTP response", 400)
             elif at_eof:
+                if not self._begun and not self._secure:
+                    raise InvalidMessage(
+                        "the connection ended before the response was complete, and before it began: "
+                        "does the server want TLS (wss://)?"
+                    )
                 raise InvalidMessage("the connection ended before the response was complete")
             else:
                 return None

@@ -242,6 +242,7 @@ class TunnelTransport:
         if isinstance(cause, TLSHandshakeError | ssl.SSLError):
             error = ProxyTLSError(self._proxy, str(cause))
             error.__cause__ = cause.__cause__ or cause
+            error.hosts = getattr(cause, "hosts", ())
         else:
             error = ProxyError(f"the proxy {self._proxy} broke the connection: {text_of(cause)}")
             error.__cause__ = cause

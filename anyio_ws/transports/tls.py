@@ -16,6 +16,7 @@ sent goes below.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -32,7 +33,12 @@ RECORD: Final = 2**14
 
 
 class TLSHandshakeError(ConnectionError):
-    """The TLS handshake failed; ``__cause__`` says what happened to it, if anything did."""
+    """The TLS handshake failed; ``__cause__`` says what happened to it, if anything did.
+
+    ``hosts`` are those that the peer's certificate is for, if that is what was wrong and they are known.
+    """
+
+    hosts: Sequence[str] = ()
 
 
 class TLSEngine:
@@ -88,6 +94,19 @@ def secured(below: Transport, engine: TLSEngine | None) -> Transport:
     if engine is None or TLSAttribute.tls_version in below.extra_attributes:
         return below
     return TLSTransport(below, engine)
+
+
+def _hosts_of_peer(tls: ssl.SSLObject) -> Sequence[str]:
+    """The names and addresses of the peer's certificate, of one that was refused, too.
+
+    ``getpeercert`` has none of these. What does is public from Python 3.13 on, and undecoded there.
+    """
+    try:
+        certificate = cast("Any", tls)._sslobj.get_unverified_chain()[0].get_info()
+        names = certificate.get("subjectAltName", ())
+        return [str(name) for kind, name in names if kind in ("DNS", "IP Address")]
+    except (AttributeError, IndexError, TypeError, ValueError, ssl.SSLError):
+        return ()  # this Python has it otherwise: the error says a little less
 
 
 class TLSTransport:
@@ -280,6 +299,8 @@ class TLSTransport:
         except ssl.SSLError as exc:
             error = TLSHandshakeError(f"the TLS handshake failed: {exc}")
             error.__cause__ = exc
+            if isinstance(exc, ssl.SSLCertVerificationError):
+                error.hosts = _hosts_of_peer(self._object)
             self._fail(error)
             return
         self._secured = True

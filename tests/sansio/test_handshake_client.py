@@ -131,7 +131,7 @@ def test_the_request_has_what_the_rfc_demands() -> None:
 
 def test_the_request_has_what_it_is_asked_for() -> None:
     protocol = ClientProtocol(
-        "wss://us%3Aer:pä%20ss@example.com",
+        "wss://us%40er:pä%20s%3As@example.com",
         origin="https://example.com",
         extensions=[
             ClientFactory(Suffix("x-a", b"", 0), [("p", "1"), ("q", None)]),
@@ -145,7 +145,13 @@ def test_the_request_has_what_it_is_asked_for() -> None:
     assert headers["Sec-WebSocket-Extensions"] == "x-a; p=1; q, x-b"
     assert headers["Sec-WebSocket-Protocol"] == "chat, superchat"
     scheme, _, credentials = headers["Authorization"].partition(" ")
-    assert (scheme, base64.b64decode(credentials).decode()) == ("Basic", "us:er:pä ss")
+    assert (scheme, base64.b64decode(credentials).decode()) == ("Basic", "us@er:pä s:s")
+
+
+def test_the_end_of_the_stream_suggests_no_tls_where_there_is_tls() -> None:
+    protocol = ClientProtocol("wss://example.com/")
+    protocol.receive_eof()
+    assert str(protocol.handshake_exc) == "the connection ended before the response was complete"
 
 
 def test_the_request_may_be_changed_before_it_is_sent() -> None:
@@ -434,7 +440,10 @@ def test_the_end_of_the_stream_within_the_response_is_the_end(data: bytes, split
     feed(protocol, data, split)
     assert protocol.handshake_exc is None
     protocol.receive_eof()
-    assert str(protocol.handshake_exc) == "the connection ended before the response was complete"
+    said = "the connection ended before the response was complete"
+    if not data:
+        said += ", and before it began: does the server want TLS (wss://)?"
+    assert str(protocol.handshake_exc) == said
     assert protocol.events_received() == []
     assert protocol.data_to_send() == [SEND_EOF]
     assert state_of(protocol) is State.CLOSED

@@ -12,7 +12,7 @@ from typing import NoReturn, Unpack
 
 from .connection import Connection
 from .errors import connect_error
-from .exceptions import ConnectError
+from .exceptions import ConnectError, InvalidStatus
 from .opening import ConnectionContext, check_handshake, handshake_message
 from .options import ClientConfig, ClientOptions, client_config
 from .proxies import is_named, proxy_for
@@ -70,7 +70,8 @@ def open_websocket(
     :raises ConnectError: on entering: the name can't be resolved, the connection was refused, TLS failed
     :raises ProxyError: on entering: the proxy refused, or failed, to connect to the server
     :raises ImportError: on entering: it is a SOCKS proxy, and the extra ``socks`` isn't installed
-    :raises InvalidStatus: on entering: the server answered with another status than 101
+    :raises InvalidStatus: on entering: the server answered with another status than 101. If it stops within
+        the body, that is after ``open_timeout``
     :raises InvalidHandshake: on entering: the server's answer isn't acceptable
     :raises TimeoutError: on entering: ``open_timeout`` expired
     """
@@ -221,6 +222,14 @@ class _OpenWebSocket(ConnectionContext):
             return await self._negotiate(connection)
         except OSError as exc:  # of TLS; InvalidHandshake is none
             self._raise_unreachable(exc)
+
+    def _overdue(self) -> Exception:
+        if self._connection is not None:
+            # A refusal says more than that its body didn't come in time.
+            self._protocol.receive_eof()
+            if isinstance(self._protocol.handshake_exc, InvalidStatus):
+                return self._protocol.handshake_exc
+        return super()._overdue()
 
     def _raise_unreachable(self, exc: OSError) -> NoReturn:
         error = connect_error(exc, self._where)

@@ -35,6 +35,9 @@ SHOWN: Final = 100
 """Characters that a message quotes of what a peer sent."""
 
 
+_TEXTS: Final = ("text/plain", "application/json", "application/problem+json")
+
+
 def shortened(text: str) -> str:
     """Cut what a peer sent to what fits into a line of a log."""
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
@@ -46,6 +49,15 @@ def shown_status(response: Response) -> str:
     if not phrase.isprintable():  # the peer's words must not steer a terminal
         phrase = repr(phrase)
     return f"HTTP {response.status_code} {phrase}".rstrip()
+
+
+def _excerpt(response: Response) -> str:
+    """The beginning of a body that is text for people, or for programs, but no page."""
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind not in _TEXTS:
+        return ""
+    text = " ".join(response.body[: 8 * SHOWN].decode(errors="replace").split())
+    return f": {shortened(text)!r}" if text else ""
 
 
 def _without_secrets(uri: str) -> str:
@@ -115,14 +127,21 @@ class InvalidMessage(InvalidHandshake):
 
 
 class InvalidStatus(InvalidHandshake):
-    """The server answered the handshake with another status than 101."""
+    """The server answered the handshake with another status than 101.
 
-    def __init__(self, response: Response) -> None:
-        super().__init__(response)
+    ``response`` is the answer; its body is cut at 64 KiB, and where it hadn't come in time. ``reason`` is why
+    a redirect wasn't followed, None where there was none to follow.
+    """
+
+    def __init__(self, response: Response, reason: str | None = None) -> None:
+        super().__init__(response, reason)
         self.response = response
+        self.reason = reason
 
     def __str__(self) -> str:
-        return f"server answered {shown_status(self.response)} instead of 101"
+        why = f"; {self.reason}" if self.reason else ""
+        shown = shown_status(self.response)
+        return f"server answered {shown} instead of 101{_excerpt(self.response)}{why}"
 
 
 class InvalidHeader(InvalidHandshake):

@@ -55,6 +55,12 @@ class ConnectionContext(ABC):
     async def _shake_hands(self, connection: Connection) -> WebSocket:
         """Perform the opening handshake."""
 
+    def _overdue(self) -> Exception:
+        """What entering raises when it has taken too long."""
+        return TimeoutError(
+            f"the connection wasn't open after open_timeout, {self._open_timeout} seconds"
+        )
+
     def _last_words(self, exc: BaseException) -> None:  # noqa: B027  # a client has none
         """Tell the peer why opening ends with *exc*, as far as that takes no waiting."""
 
@@ -76,9 +82,7 @@ class ConnectionContext(ABC):
             if self._rejection is not None:
                 raise self._rejection
             if self._ws is None:
-                raise TimeoutError(
-                    f"the connection wasn't open after open_timeout, {self._open_timeout} seconds"
-                )
+                raise self._overdue()
         except BaseException as exc:
             self._last_words(exc)
             self._abort()

@@ -15,10 +15,11 @@ SAMPLES = ROOT / "docs" / "samples"
 
 # What each sample prints.
 PRINTS = {
-    "basic_auth": "hello ada\nserver answered HTTP 401 Unauthorized instead of 101\n"
+    "basic_auth": "hello ada\nserver answered HTTP 401 Unauthorized instead of 101: "
+    "'A user name and its password are needed.'\n"
     'Basic realm="the staff", charset="UTF-8"\n',
     "bearer_tokens": "hello ada, let us chat\nhello ada, let us chat\n"
-    "server answered HTTP 401 Unauthorized instead of 101\n",
+    "server answered HTTP 401 Unauthorized instead of 101: 'A valid token is needed.'\n",
     "behind_proxy": "hello 198.51.100.7\nhello 127.0.0.1\n",
     "compression": "permessage-deflate; server_max_window_bits=15; client_max_window_bits=10\nTrue\nTrue\n",
     "echo": "hello\n",
@@ -44,8 +45,10 @@ PRINTS = {
     "mounted": "hello 1\n",
     "only_send": "tick\nthe client has left\n",
     "origins_and_hosts": "hello https://app.example.org\nhello program\n"
-    "server answered HTTP 403 Forbidden instead of 101\n"
-    "server answered HTTP 421 Misdirected Request instead of 101\n",
+    "server answered HTTP 403 Forbidden instead of 101: "
+    "\"Failed to open a WebSocket connection: origin 'https://evil.example' isn't accepted.\"\n"
+    "server answered HTTP 421 Misdirected Request instead of 101: "
+    '"This server doesn\'t answer for that host."\n',
     "own_io": "TEXT b'hello'\nCLOSE b'\\x03\\xe8that is all'\nCLOSED 1000 that is all\n",
     "proxies": "hello\n407 ask the boss\n",
     "service": "serving\nhello\nended by SIGTERM\nclosed with 1001\n",

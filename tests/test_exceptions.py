@@ -42,6 +42,31 @@ SHOWN: list[tuple[WebSocketError, str]] = [
     (InvalidStatus(RESPONSE), "server answered HTTP 404 Not Found instead of 101"),
     (InvalidStatus(Response(299, "")), "server answered HTTP 299 instead of 101"),
     (InvalidStatus(Response(200, "\x1b[31m")), r"server answered HTTP 200 '\x1b[31m' instead of 101"),
+    (
+        InvalidStatus(RESPONSE, "not followed"),
+        "server answered HTTP 404 Not Found instead of 101; not followed",
+    ),
+    (
+        InvalidStatus(Response.text(400, "what was wrong\n")),
+        "server answered HTTP 400 Bad Request instead of 101: 'what was wrong'",
+    ),
+    (
+        InvalidStatus(Response.text(400, "\x1b[31m\u202e\r\n" + "a" * 200), "why"),
+        "server answered HTTP 400 Bad Request instead of 101: "
+        rf"'\x1b[31m\u202e {'a' * 93}...'; why",
+    ),
+    (
+        InvalidStatus(Response.text(404, '{"error": "gone"}', {"Content-Type": "Application/JSON"})),
+        """server answered HTTP 404 Not Found instead of 101: '{"error": "gone"}'""",
+    ),
+    (
+        InvalidStatus(Response.text(502, "<html>", {"Content-Type": "text/html"})),
+        "server answered HTTP 502 Bad Gateway instead of 101",
+    ),
+    (
+        InvalidStatus(Response.text(500, " ")),
+        "server answered HTTP 500 Internal Server Error instead of 101",
+    ),
     (InvalidHeader("Upgrade"), "missing Upgrade header"),
     (InvalidHeader("Upgrade", "h2c"), "invalid Upgrade header: 'h2c'"),
     (InvalidHeader("Upgrade", "a\r\nb"), r"invalid Upgrade header: 'a\r\nb'"),
@@ -121,7 +146,9 @@ def test_errors_carry_what_they_are_about() -> None:
     assert ConnectError("unresolvable").errno is None
     message = InvalidMessage("why")
     assert (message.reason, message.status) == ("why", 400)
-    assert InvalidStatus(RESPONSE).response is RESPONSE
+    status = InvalidStatus(RESPONSE, "why")
+    assert (status.response, status.reason) == (RESPONSE, "why")
+    assert InvalidStatus(RESPONSE).reason is None
     header = InvalidHeader("Upgrade", "x", "why")
     assert (header.name, header.value, header.reason) == ("Upgrade", "x", "why")
     assert InvalidOrigin("https://x").origin == "https://x"

@@ -299,6 +299,65 @@ async def test_another_status_than_101_is_invalid_status_with_the_response(statu
     assert str(status) in str(exc)
 
 
+@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Content-Length: 100", b""),
+        (b"Content-Length: 100", b"not now"),
+        (b"Transfer-Encoding: chunked", b"7\r\nnot now\r\n"),
+        (b"Connection: close", b"not now"),
+    ],
+)
+async def test_a_refusal_whose_body_does_not_end_is_one_when_the_time_is_over(
+    head: bytes, body: bytes
+) -> None:
+    ours, theirs = memory_stream_pair()
+    await theirs.send(b"HTTP/1.1 503 Sorry\r\n" + head + b"\r\n\r\n" + body)
+    with pytest.raises(InvalidStatus) as caught:
+        async with open_websocket(URL, stream=ours, open_timeout=7):
+            pass
+    assert anyio.current_time() == pytest.approx(7)
+    assert caught.value.response.status_code == 503
+    assert caught.value.response.body == (b"not now" if body else b"")
+    with pytest.raises(anyio.ClosedResourceError):
+        await ours.receive()
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_refusal_whose_body_goes_on_and_on_is_cut() -> None:
+    ours, theirs = memory_stream_pair(buffer=1000)
+    sent = 0
+
+    async def send_without_end() -> None:
+        nonlocal sent
+        await theirs.send(b"HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n")
+        try:
+            while True:
+                await theirs.send(b"3e8\r\n" + b"x" * 1000 + b"\r\n")
+                sent += 1000
+        except anyio.BrokenResourceError:
+            pass  # the client has left
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send_without_end)
+        with pytest.raises(InvalidStatus) as caught:
+            async with open_websocket(URL, stream=ours):
+                pass
+        assert caught.value.response.body == b"x" * 2**16
+    assert sent < 2**17
+    assert anyio.current_time() < 1
+
+
+async def test_a_refusal_whose_connection_ends_within_the_body_is_one() -> None:
+    answer = b"HTTP/1.1 404 Sorry\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\nno such"
+    async with answering(answer) as port:
+        exc = await refused_by(port)
+    assert isinstance(exc, InvalidStatus)
+    assert exc.response.body == b"no such"
+    assert str(exc) == "server answered HTTP 404 Sorry instead of 101: 'no such'"
+
+
 @pytest.mark.parametrize(
     ("edit", "error", "said"),
     [

@@ -11,6 +11,7 @@ from functools import cache, partial
 from typing import NoReturn, Unpack
 
 from .connection import Connection
+from .cookies import cookie_header, take_cookies
 from .errors import connect_error
 from .exceptions import ConnectError, InvalidStatus
 from .opening import ConnectionContext, check_handshake, handshake_message
@@ -227,8 +228,10 @@ class _OpenWebSocket(ConnectionContext):
         if self._connection is not None:
             # A refusal says more than that its body didn't come in time.
             self._protocol.receive_eof()
-            if isinstance(self._protocol.handshake_exc, InvalidStatus):
-                return self._protocol.handshake_exc
+            exc = self._protocol.handshake_exc
+            if isinstance(exc, InvalidStatus):
+                take_cookies(self._config.cookies, exc.response, self._protocol.uri)
+                return exc
         return super()._overdue()
 
     def _raise_unreachable(self, exc: OSError) -> NoReturn:
@@ -240,6 +243,9 @@ class _OpenWebSocket(ConnectionContext):
         request = protocol.connect()
         if self._config.user_agent_header is not None:
             request.headers["User-Agent"] = self._config.user_agent_header
+        cookies = cookie_header(self._config.cookies, protocol.uri)
+        if cookies is not None:
+            request.headers["Cookie"] = cookies
         additional = Headers(self._config.additional_headers or {})
         for name in additional:
             request.headers.pop(name, None)
@@ -248,7 +254,8 @@ class _OpenWebSocket(ConnectionContext):
         protocol.send_request(request)
         connection.flush_protocol()
         response = await handshake_message(connection)
-        check_handshake(connection)
         assert isinstance(response, Response)
+        take_cookies(self._config.cookies, response, protocol.uri)
+        check_handshake(connection)
         connection.after_handshake()
         return WebSocket(connection, url=self._url, request=request, response=response)

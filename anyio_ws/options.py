@@ -17,8 +17,10 @@ import re
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypedDict, TypeVar, cast
 
+from .cookies import checked_cookies
 from .observer import ServerObserver
 from .proxies import ProxyOption, known_proxy, needs_tls
 from .sansio import (
@@ -152,6 +154,7 @@ class ClientOptions(CommonOptions, total=False):
     proxy: ProxyOption
     proxy_ssl: ssl_module.SSLContext | None
     socket_options: Sequence[SocketOption]
+    cookies: Mapping[str, str] | CookieJar | None
 
 
 class ServerOptions(CommonOptions, total=False):
@@ -266,6 +269,10 @@ class ClientConfig(CommonConfig):
     """To offer, in order of preference."""
     additional_headers: HeadersLike | None = None
     """Headers to add to the handshake request; one that the handshake sets is replaced."""
+    cookies: Mapping[str, str] | CookieJar | None = None
+    """To send: a mapping, of values as they stand in the Cookie header; or a jar of ``http.cookiejar``, which
+    decides by the URL, taken as that of HTTP, and is told what every response sets, be it a refusal. A Cookie
+    header in ``additional_headers`` goes before both."""
     user_agent_header: str | None = "anyio-ws"
     """The User-Agent header; None for none."""
     server_hostname: str | None = None
@@ -290,6 +297,7 @@ class ClientConfig(CommonConfig):
         _check_header("Origin", self.origin)
         _check_header("User-Agent", self.user_agent_header)
         object.__setattr__(self, "additional_headers", Headers(self.additional_headers or {}))
+        object.__setattr__(self, "cookies", checked_cookies(self.cookies))
         _check_local_address(self.local_address)
         object.__setattr__(self, "socket_options", _checked_options(self.socket_options))
         object.__setattr__(self, "proxy", known_proxy(self.proxy))

@@ -76,7 +76,8 @@ SHELVES: list[tuple[str, str]] = [
     ("context", "contexts"),
     (
         "websocket",
-        "errors events inbox outbox turnstile trust proxies options keepalive notice statistics observer "
+        "cookies errors events inbox outbox turnstile trust proxies options keepalive notice statistics "
+        "observer "
         "lifetime",
     ),
     ("websocket", "connection"),

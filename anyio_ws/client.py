@@ -8,15 +8,19 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import cache, partial
+from types import TracebackType
 from typing import NoReturn, Unpack
+
+import anyio
 
 from .connection import Connection
 from .cookies import cookie_header, take_cookies
 from .errors import connect_error
 from .exceptions import ConnectError, InvalidStatus
-from .opening import ConnectionContext, check_handshake, handshake_message
+from .opening import ConnectionContext, check_handshake, deadline_in, handshake_message
 from .options import ClientConfig, ClientOptions, client_config
 from .proxies import is_named, proxy_for
+from .redirects import Hop, next_hop
 from .sansio import (
     ClientExtensionFactory,
     ClientPerMessageDeflateFactory,
@@ -55,6 +59,9 @@ def open_websocket(
     with 1001, as far as that takes no waiting, and at once. What the block raises comes out as that very
     object.
 
+    Redirects are followed, up to ``max_redirects``, each by a connection of its own, within the same
+    ``open_timeout``; the connection's ``url``, ``request`` and ``response`` are the last ones.
+
     :param url: a ``ws://`` or ``wss://`` URI; or ``ws+unix:///path/of/the/socket:/path?query`` or
         ``wss+unix``, see `parse_uri <anyio_ws.sansio.parse_uri>`
     :param stream: speak over this instead of dialling: a connected socket, a byte stream of AnyIO or trio, or
@@ -71,8 +78,8 @@ def open_websocket(
     :raises ConnectError: on entering: the name can't be resolved, the connection was refused, TLS failed
     :raises ProxyError: on entering: the proxy refused, or failed, to connect to the server
     :raises ImportError: on entering: it is a SOCKS proxy, and the extra ``socks`` isn't installed
-    :raises InvalidStatus: on entering: the server answered with another status than 101. If it stops within
-        the body, that is after ``open_timeout``
+    :raises InvalidStatus: on entering: the server answered with another status than 101, or a redirect isn't
+        followed, whose reason it tells. If the server stops within the body, that is after ``open_timeout``
     :raises InvalidHandshake: on entering: the server's answer isn't acceptable
     :raises TimeoutError: on entering: ``open_timeout`` expired
     """
@@ -93,9 +100,7 @@ def open_websocket(
         raise TypeError("socket_options are for a socket that is made here: stream excludes them")
     if merged.local_address is not None and not (stream is None and unix_path is None):
         raise TypeError("stream and Unix sockets exclude local_address")
-    where = build_authority(uri.host, uri.port) if unix_path is None else os.fspath(unix_path)
-    connect = partial(_connect, uri, stream, unix_path, merged)
-    return _OpenWebSocket(url, uri, where, connect, merged)
+    return _OpenWebSocket(Hop(url, uri, merged), stream, unix_path)
 
 
 async def _connect(
@@ -182,22 +187,75 @@ def _extensions(config: ClientConfig) -> list[ClientExtensionFactory]:
     return extensions
 
 
-class _OpenWebSocket(ConnectionContext):
+class _OpenWebSocket:
+    """Opens a connection by as many attempts as there are redirects; the last one's block is the user's."""
+
     def __init__(
-        self,
-        url: str,
-        uri: WebSocketURI,
-        where: str,
-        dial: Callable[[ClientProtocol], Awaitable[Transport]],
-        config: ClientConfig,
+        self, hop: Hop, stream: Connectable | None, unix_path: str | os.PathLike[str] | None
     ) -> None:
+        self._stream = stream
+        self._unix_path = unix_path
+        self._entered = False
+        self._hop = hop
+        self._attempt = self._attempt_at(hop)  # which finds what is wrong with its options
+
+    async def __aenter__(self) -> WebSocket:
+        if self._entered:
+            raise RuntimeError("a connection's context manager can be entered only once")
+        self._entered = True
+        deadline = deadline_in(self._hop.config.open_timeout)
+        while True:
+            self._attempt.deadline = deadline
+            try:
+                return await self._attempt.__aenter__()
+            except InvalidStatus as exc:
+                found = next_hop(self._hop, exc.response, stays=self._stays)
+                if found is None:
+                    raise
+                if isinstance(found, str):
+                    raise InvalidStatus(exc.response, found) from None
+            with anyio.CancelScope(deadline=deadline):
+                await self._attempt.wait_lost()
+            self._hop = found
+            self._attempt = self._attempt_at(found)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        return await self._attempt.__aexit__(exc_type, exc, traceback)
+
+    @property
+    def _stays(self) -> str | None:
+        """What keeps it from leading elsewhere."""
+        if self._stream is not None:
+            return "stream"
+        return None if self._unix_path is None else "Unix socket"
+
+    def _attempt_at(self, hop: Hop) -> _Attempt:
+        unix_path = self._unix_path
+        host, port = hop.uri.host, hop.uri.port
+        where = build_authority(host, port) if unix_path is None else os.fspath(unix_path)
+        connect = partial(_connect, hop.uri, self._stream, unix_path, hop.config)
+        return _Attempt(hop, where, connect)
+
+
+class _Attempt(ConnectionContext):
+    """Opens a connection to one server, and closes it."""
+
+    def __init__(
+        self, hop: Hop, where: str, dial: Callable[[ClientProtocol], Awaitable[Transport]]
+    ) -> None:
+        config = hop.config
         super().__init__(config)
-        self._url = url
+        self._hop = hop
         self._where = where
         self._dial = dial
         self._config = config
         self._protocol = ClientProtocol(
-            uri,
+            hop.uri,
             origin=config.origin,
             extensions=_extensions(config),
             subprotocols=config.subprotocols,
@@ -230,7 +288,7 @@ class _OpenWebSocket(ConnectionContext):
             self._protocol.receive_eof()
             exc = self._protocol.handshake_exc
             if isinstance(exc, InvalidStatus):
-                take_cookies(self._config.cookies, exc.response, self._protocol.uri)
+                self._take_cookies(exc.response)
                 return exc
         return super()._overdue()
 
@@ -243,7 +301,7 @@ class _OpenWebSocket(ConnectionContext):
         request = protocol.connect()
         if self._config.user_agent_header is not None:
             request.headers["User-Agent"] = self._config.user_agent_header
-        cookies = cookie_header(self._config.cookies, protocol.uri)
+        cookies = cookie_header(self._config.cookies, self._hop.uri, self._hop.first)
         if cookies is not None:
             request.headers["Cookie"] = cookies
         additional = Headers(self._config.additional_headers or {})
@@ -255,7 +313,10 @@ class _OpenWebSocket(ConnectionContext):
         connection.flush_protocol()
         response = await handshake_message(connection)
         assert isinstance(response, Response)
-        take_cookies(self._config.cookies, response, protocol.uri)
+        self._take_cookies(response)
         check_handshake(connection)
         connection.after_handshake()
-        return WebSocket(connection, url=self._url, request=request, response=response)
+        return WebSocket(connection, url=self._hop.url, request=request, response=response)
+
+    def _take_cookies(self, response: Response) -> None:
+        take_cookies(self._config.cookies, response, self._hop.uri, self._hop.first)

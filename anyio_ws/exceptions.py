@@ -60,7 +60,7 @@ def _excerpt(response: Response) -> str:
     return f": {shortened(text)!r}" if text else ""
 
 
-def _without_secrets(uri: str) -> str:
+def without_secrets(uri: str) -> str:
     """Hide what may be credentials in a URI that may have no valid parts: a "/" in a password ends them."""
     before, at, rest = uri.rpartition("@")
     scheme, slashes, _ = before.partition("//")
@@ -78,7 +78,7 @@ class InvalidURI(WebSocketError, ValueError):
     """
 
     def __init__(self, uri: str, reason: str) -> None:
-        uri = _without_secrets(uri)
+        uri = without_secrets(uri)
         super().__init__(uri, reason)
         self.uri = uri
         self.reason = reason

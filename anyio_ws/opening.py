@@ -27,7 +27,7 @@ from .transports.tls import TLSHandshakeError
 from .waiting import wait_for
 from .websocket import WebSocket
 
-__all__ = ["ConnectionContext"]
+__all__ = ["ConnectionContext", "check_handshake", "deadline_in", "handshake_message"]
 
 
 class ConnectionContext(ABC):
@@ -40,6 +40,8 @@ class ConnectionContext(ABC):
     """
 
     def __init__(self, config: CommonConfig) -> None:
+        self.deadline: float | None = None
+        """Until when it must be open, instead of for ``open_timeout`` from entering."""
         self._open_timeout = config.open_timeout
         self._entered = False
         self._rejection: Exception | None = None
@@ -68,8 +70,7 @@ class ConnectionContext(ABC):
         if self._entered:
             raise RuntimeError("a connection's context manager can be entered only once")
         self._entered = True
-        timeout = self._open_timeout
-        deadline = math.inf if timeout is None else anyio.current_time() + timeout
+        deadline = deadline_in(self._open_timeout) if self.deadline is None else self.deadline
         try:
             with anyio.CancelScope(deadline=deadline):
                 self._connection = await self._connect()
@@ -115,6 +116,12 @@ class ConnectionContext(ABC):
             while not connection.lost:
                 await wait_for(connection, connection.changed)
 
+    async def wait_lost(self) -> None:
+        """Wait until nothing is left of a connection that couldn't be opened, and so was aborted."""
+        connection = self._connection
+        while connection is not None and not connection.lost:
+            await wait_for(connection, connection.changed)
+
     @property
     def ended(self) -> bool:
         """Whether the connection was open and isn't any more, in one direction at least."""
@@ -157,6 +164,11 @@ class ConnectionContext(ABC):
     def _abort(self) -> None:
         if self._connection is not None:
             self._connection.transport.abort()
+
+
+def deadline_in(timeout: float | None) -> float:
+    """When *timeout* is over that begins now."""
+    return math.inf if timeout is None else anyio.current_time() + timeout
 
 
 async def _run_until_aborted(transport: Transport) -> None:

@@ -155,6 +155,7 @@ class ClientOptions(CommonOptions, total=False):
     proxy_ssl: ssl_module.SSLContext | None
     socket_options: Sequence[SocketOption]
     cookies: Mapping[str, str] | CookieJar | None
+    max_redirects: int
 
 
 class ServerOptions(CommonOptions, total=False):
@@ -275,6 +276,11 @@ class ClientConfig(CommonConfig):
     header in ``additional_headers`` goes before both."""
     user_agent_header: str | None = "anyio-ws"
     """The User-Agent header; None for none."""
+    max_redirects: int = 5
+    """Redirects to follow, one after the other; 0 for none. To another origin (scheme, host, port) one takes
+    along neither the URL's credentials, a mapping of cookies nor ``server_hostname``, nor Authorization,
+    Cookie, Host and Proxy-Authorization of ``additional_headers``. None is followed from wss to ws, over
+    ``stream``, or away from a Unix socket."""
     server_hostname: str | None = None
     """The name to check the server's certificate against, instead of the URI's host."""
     local_address: tuple[str, int] | None = None
@@ -293,6 +299,7 @@ class ClientConfig(CommonConfig):
 
     def __post_init__(self) -> None:
         CommonConfig.__post_init__(self)
+        _check_amounts(self, max_redirects=0)
         # Raises what is wrong before anything is dialled; and an iterator can be read only once.
         _check_header("Origin", self.origin)
         _check_header("User-Agent", self.user_agent_header)

@@ -91,7 +91,7 @@ class WebSocket(ObjectStream[str | bytes]):
         self._connection = connection
         self._user_data: SimpleNamespace | None = None
         self.url: Final = url
-        """Where a client connected to; what a server was asked for."""
+        """Where a client connected to, after redirects without credentials; what a server was asked for."""
         self._shutting_down: Notice | None = None  # of a server
         self.request: Final = request
         """The opening handshake's request."""

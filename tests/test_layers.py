@@ -80,6 +80,7 @@ SHELVES: list[tuple[str, str]] = [
         "observer "
         "lifetime",
     ),
+    ("websocket", "redirects"),
     ("websocket", "connection"),
     ("websocket", "waiting"),
     ("websocket", "receiving"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import string
 import urllib.parse
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..exceptions import InvalidHeader, InvalidURI
@@ -17,6 +17,7 @@ __all__ = [
     "ProxyURI",
     "WebSocketURI",
     "encode_host",
+    "follow",
     "parse_proxy",
     "parse_uri",
     "same_origin",
@@ -74,6 +75,11 @@ class WebSocketURI:
     def host_header(self) -> str:
         """The value of the Host header."""
         return build_host(self.host, self.port, secure=self.secure)
+
+    @property
+    def origin(self) -> tuple[bool, str, int, str | None]:
+        """What is the same for all that may know of one another (RFC 6454): scheme, host and port."""
+        return self.secure, self.host, self.port, self.unix_path
 
     def __str__(self) -> str:
         scheme = "wss" if self.secure else "ws"
@@ -203,6 +209,35 @@ def _unix_path(uri: str, parts: urllib.parse.SplitResult) -> tuple[str, str]:
     if decoded is None or "\0" in decoded or decoded.endswith("/"):
         raise InvalidURI(uri, "the path of the socket isn't that of a file, in UTF-8")
     return decoded, path
+
+
+def follow(uri: WebSocketURI, location: str) -> WebSocketURI:
+    """Where the Location header of a response to *uri* leads (RFC 9110, section 10.2.2).
+
+    It may be relative, and of http or https, which are ws and wss. Its fragment is dropped. Credentials and
+    the Unix socket of *uri* hold for its own origin; others may come with the location.
+
+    :raises InvalidURI: that isn't a place to connect to
+    """
+    try:
+        text = location.encode("iso-8859-1").decode()  # as most mean it who don't escape
+    except UnicodeError:
+        text = location
+    scheme = "https" if uri.secure else "http"
+    try:
+        text = urllib.parse.urljoin(f"{scheme}://{uri.host_header}{uri.resource_name}", text)
+    except ValueError:
+        pass  # parse_uri says why
+    scheme, colon, rest = text.partition("#")[0].partition(":")
+    scheme = {"http": "ws", "https": "wss"}.get(scheme.lower(), scheme)
+    found = parse_uri(scheme + colon + rest)
+    if found.unix_path is not None:
+        raise InvalidURI(location, "no server can lead to a Unix socket")
+    if (found.secure, found.host, found.port) != (uri.secure, uri.host, uri.port):
+        return found
+    if found.username is None:
+        found = replace(found, username=uri.username, password=uri.password)
+    return replace(found, unix_path=uri.unix_path)
 
 
 def without_credentials(uri: str) -> str:

@@ -11,6 +11,7 @@ from anyio_ws.exceptions import InvalidURI
 from anyio_ws.sansio import WebSocketURI, parse_uri
 from anyio_ws.sansio.uri import (
     ProxyURI,
+    follow,
     parse_proxy,
     same_origin,
     split_target,
@@ -327,6 +328,82 @@ def test_a_password_is_not_shown() -> None:
 )
 def test_as_a_string_it_is_a_uri_without_credentials(uri: str, text: str) -> None:
     assert str(parse_uri(uri)) == text
+
+
+# -- where a Location leads
+
+
+@pytest.mark.parametrize(
+    ("uri", "location", "leads_to"),
+    [
+        ("ws://h/a/b?q", "http://other/c?d", "ws://other/c?d"),
+        ("ws://h/a/b?q", "HTTPS://other", "wss://other/"),
+        ("wss://h/a/b?q", "https://h:443/c", "wss://h/c"),
+        ("ws://h/a/b?q", "ws://other:81/c", "ws://other:81/c"),
+        ("ws://h/a/b?q", "WSS://other/c", "wss://other/c"),
+        ("ws://h/a/b?q", "//other/c", "ws://other/c"),
+        ("wss://h/a/b?q", "//other/c", "wss://other/c"),
+        ("wss://h:8443/a/b?q", "/c", "wss://h:8443/c"),
+        ("ws://[::1]:81/a/b?q", "/c", "ws://[::1]:81/c"),
+        ("ws://h/a/b?q", "c", "ws://h/a/c"),
+        ("ws://h/a/b?q", "../c", "ws://h/c"),
+        ("ws://h/a/b?q", "?c", "ws://h/a/b?c"),
+        ("ws://h/a/b?q", "", "ws://h/a/b?q"),
+        ("ws://h/a/b?q", "#f", "ws://h/a/b?q"),
+        ("ws://h", "c", "ws://h/c"),
+        ("ws://h/", "/c#f?d", "ws://h/c"),
+        ("ws://h/", "/ö", "ws://h/%C3%B6"),
+        ("ws://h/", "/ö".encode().decode("iso-8859-1"), "ws://h/%C3%B6"),
+        ("ws://h/", "/%C3%B6%2F", "ws://h/%C3%B6%2F"),
+        ("ws://h/", "http://höst/", "ws://xn--hst-sna/"),
+        ("ws+unix:///run/a:/b", "/c?d", "ws+unix:///run/a:/c?d"),
+        ("ws+unix:///run/a:/b", "http://localhost/c", "ws+unix:///run/a:/c"),
+        ("ws+unix:///run/a:/b", "http://localhost:81/c", "ws://localhost:81/c"),
+        ("ws+unix:///run/a:/b", "https://localhost/c", "wss://localhost/c"),
+    ],
+)
+def test_a_location_leads_to_a_websocket_uri(uri: str, location: str, leads_to: str) -> None:
+    assert str(follow(parse_uri(uri), location)) == leads_to
+
+
+@pytest.mark.parametrize(
+    ("location", "credentials"),
+    [
+        ("/b", ("ada", "lovelace")),
+        ("http://h/b", ("ada", "lovelace")),
+        ("http://h:80/b", ("ada", "lovelace")),
+        ("http://grace:hopper@h/b", ("grace", "hopper")),
+        ("http://h:81/b", (None, None)),
+        ("https://h/b", (None, None)),
+        ("http://other/b", (None, None)),
+        ("http://grace:hopper@other/b", ("grace", "hopper")),
+    ],
+)
+def test_credentials_are_for_their_own_origin(
+    location: str, credentials: tuple[str | None, str | None]
+) -> None:
+    found = follow(parse_uri("ws://ada:lovelace@h/a"), location)
+    assert (found.username, found.password) == credentials
+
+
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("ftp://h/", "scheme"),
+        ("javascript:alert(1)", "scheme"),
+        ("https://", "no host"),
+        ("http://h:x/", "port"),
+        ("http://[/", "IPv6"),
+        ("/a b", "' '"),
+        ("ws+unix:///run/socket", "Unix socket"),
+        ("http://ada@h/", "password"),
+    ],
+)
+def test_a_location_that_is_no_place_to_connect_to_is_an_invalid_uri(
+    location: str, reason: str
+) -> None:
+    with pytest.raises(InvalidURI, match=reason):
+        follow(parse_uri("ws://h/"), location)
 
 
 # -- proxies

@@ -74,7 +74,7 @@ class WebSocketError(Exception):
 class InvalidURI(WebSocketError, ValueError):
     """A URI can't be used for a WebSocket connection (RFC 6455, section 3).
 
-    ``uri`` is shown without what may be credentials: whatever stands before its last "@" is "***".
+    ``uri`` is shown without what may be credentials: whatever stands before its last ``@`` is ``***``.
     """
 
     def __init__(self, uri: str, reason: str) -> None:

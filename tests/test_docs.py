@@ -22,6 +22,9 @@ PRINTS = {
     "server answered HTTP 401 Unauthorized instead of 101: 'A valid token is needed.'\n",
     "behind_proxy": "hello 198.51.100.7\nhello 127.0.0.1\n",
     "compression": "permessage-deflate; server_max_window_bits=15; client_max_window_bits=10\nTrue\nTrue\n",
+    "connect_errors": "no URL: the port isn't a number from 0 to 65535\n"
+    "no connection: ConnectionRefusedError\nrefused: 403 b'not for you'\ntoo late\nhello\n",
+    "cookie_jar": "True\n" + 3 * "/feed for session=5f2a\n",
     "echo": "hello\n",
     "failing_handler": "closed with 1011\n12.5\n",
     "fan_in": "spread 0.5\n",
@@ -49,6 +52,9 @@ PRINTS = {
     "\"Failed to open a WebSocket connection: origin 'https://evil.example' isn't accepted.\"\n"
     "server answered HTTP 421 Misdirected Request instead of 101: "
     '"This server doesn\'t answer for that host."\n',
+    "own_socket": "feed.internal\n-1\nTrue\n",
+    "private_authority": "hello\nIP address mismatch, certificate is not valid for '127.0.0.1'; "
+    "it is for 'feed.internal'\n",
     "own_io": "TEXT b'hello'\nCLOSE b'\\x03\\xe8that is all'\nCLOSED 1000 that is all\n",
     "proxies": "hello\n407 ask the boss\n",
     "service": "serving\nhello\nended by SIGTERM\nclosed with 1001\n",

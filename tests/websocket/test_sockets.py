@@ -502,6 +502,17 @@ def test_socket_options_are_not_ignored_where_no_socket_is_made() -> None:
             open_websocket(ANY_URL, stream=sock, socket_options=[(*NO_DELAY, 1)])
 
 
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_port_at_which_too_many_wait_takes_open_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as busy, socket.socket() as first:
+        first.connect(busy.getsockname())
+        start = anyio.current_time()
+        with pytest.raises(TimeoutError, match="open_timeout"):
+            async with open_websocket(f"ws://127.0.0.1:{busy.getsockname()[1]}", open_timeout=30):
+                pass
+        assert anyio.current_time() - start == pytest.approx(30)
+
+
 # -- descriptors
 
 

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 else:  # trio may not be installed
     Connectable = Any
 
-__all__ = ["Connectable", "SocketAddress", "dial", "dial_socket", "dial_unix", "over", "over_dialled"]
+__all__ = [
+    "Connectable",
+    "SocketAddress",
+    "dial",
+    "dial_socket",
+    "dial_unix",
+    "over",
+    "over_dialled",
+]
 
 SocketAddress: TypeAlias = tuple[str, int]
 
@@ -53,9 +61,7 @@ async def dial(
     :raises OSError: the name can't be resolved, no address accepts the connection, or the operating system
         refuses an option or the local address, which the error names
     """
-    sock = await dial_socket(
-        host, port, local_address=local_address, socket_options=socket_options
-    )
+    sock = await dial_socket(host, port, local_address=local_address, socket_options=socket_options)
     return await over_dialled(sock, socket_options)
 
 

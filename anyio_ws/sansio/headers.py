@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import calendar
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Final, cast
@@ -27,9 +28,11 @@ __all__ = [
     "build_host",
     "parse_address",
     "parse_basic",
+    "parse_date",
     "parse_extensions",
     "parse_forwarded_for",
     "parse_host",
+    "parse_retry_after",
     "parse_tokens",
 ]
 
@@ -40,6 +43,28 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 MAX_FORWARDED: Final = 50
 """Addresses in X-Forwarded-For that are looked at: requests don't pass through as many proxies."""
+
+MAX_DELAY_DIGITS: Final = 10
+"""Of the seconds in Retry-After: three hundred years."""
+
+_MONTHS: Final = (
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+)
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_WHOLE_DAYS: Final = tuple(
+    f"{day}day" for day in ("Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur", "Sun")
+)
 
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGITS: Final = "0123456789"
@@ -266,6 +291,49 @@ def parse_basic(value: str) -> tuple[str, str] | None:
     if not colon or any(char < " " or char == "\x7f" for char in text):
         return None
     return username, password
+
+
+def parse_date(value: str) -> int | None:
+    """Read an HTTP-date (RFC 9110, section 5.6.7), in any of its three formats, as seconds since 1970 began.
+
+    None if it doesn't follow the grammar. That the day of the week is the right one isn't checked.
+    """
+    match value.split(" "):
+        case [day, date, month, year, time, "GMT"] if day[:-1] in _DAYS and day[-1] == ",":
+            fits = len(date) == 2 and len(year) == 4
+        case [day, date, time, "GMT"] if day[:-1] in _WHOLE_DAYS and date.count("-") == 2:
+            date, month, year = date.split("-")
+            fits = len(date) == len(year) == 2
+            # To be understood by today's date, which nothing here knows: as POSIX does.
+            year = f"19{year}" if year >= "70" else f"20{year}"
+        case [day, month, *padded, date, time, year] if day in _DAYS and padded in ([], [""]):
+            fits = len(date) == 2 - len(padded) and len(year) == 4
+        case _:
+            return None
+    clock = time.split(":")
+    numbers = [date, year, *clock]
+    if not (fits and len(clock) == 3 and all(len(part) == 2 for part in clock)):
+        return None
+    if month not in _MONTHS or not all(one.isascii() and one.isdecimal() for one in numbers):
+        return None
+    when = int(year), _MONTHS.index(month) + 1, int(date)
+    hour, minute, second = (int(part) for part in clock)
+    if not when[0] or not 1 <= when[2] <= calendar.monthrange(*when[:2])[1]:
+        return None
+    if hour > 23 or minute > 59 or second > 60:  # a leap second
+        return None
+    return calendar.timegm((*when, hour, minute, second))
+
+
+def parse_retry_after(value: str, date: str) -> float | None:
+    """Read a Retry-After header (RFC 9110, section 10.2.3) as seconds, at least 0.
+
+    None if it doesn't follow the grammar, or is a date and *date*, the response's Date header, is none.
+    """
+    if value.isascii() and value.isdecimal():
+        return float(value) if len(value) <= MAX_DELAY_DIGITS else None
+    then, now = parse_date(value), parse_date(date)
+    return None if then is None or now is None else float(max(0, then - now))
 
 
 def parse_tokens(name: str, values: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ import h11
 
 from ..exceptions import InvalidMessage, shortened
 from .head import HeadBuffer
-from .headers import Headers, HeadersLike
+from .headers import Headers, HeadersLike, parse_retry_after
 
 __all__ = [
     "MAX_BODY",
@@ -88,6 +88,18 @@ class Response:
         made = cls(int(status), reason_phrase(int(status)), Headers(headers or {}), text.encode())
         made.headers.setdefault("Content-Type", "text/plain; charset=utf-8")
         return made
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait before asking again, of the Retry-After header (RFC 9110, section 10.2.3).
+
+        A date in it is counted from the response's own Date header. Never negative; None if there is no such
+        header, several, or one that makes no sense.
+        """
+        values = self.headers.get_all("Retry-After")
+        if len(values) != 1:
+            return None
+        return parse_retry_after(values[0], self.headers.get("Date", ""))
 
     def serialize(self, *, body: bool = True) -> bytes:
         """Write the response.

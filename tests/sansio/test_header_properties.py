@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import email.utils
 from contextlib import suppress
 
 from hypothesis import given, settings
@@ -14,8 +16,10 @@ from anyio_ws.sansio.headers import (
     build_basic,
     build_host,
     parse_basic,
+    parse_date,
     parse_forwarded_for,
     parse_host,
+    parse_retry_after,
 )
 from anyio_ws.sansio.uri import same_origin
 
@@ -119,3 +123,27 @@ def test_what_a_client_sends_does_not_change_what_proxies_added(
     for values in [*sent, *added], [", ".join([*sent, *added])]:
         found = [str(one) for one in parse_forwarded_for(values)]
         assert found[: len(added)] == added[::-1]
+
+
+dates = st.datetimes(timezones=st.just(datetime.UTC)).map(lambda when: when.replace(microsecond=0))
+
+
+@quick
+@given(dates)
+def test_a_date_that_was_written_is_read(when: datetime.datetime) -> None:
+    seconds = (when - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)).total_seconds()
+    assert parse_date(email.utils.format_datetime(when, usegmt=True)) == seconds
+
+
+of_dates = st.lists(
+    st.sampled_from(
+        ["Sun", ",", " ", "06", "6", "Nov", "1994", "08:49:37", "GMT", "Sunday", "-", "\xb2"]
+    )
+).map("".join)
+
+
+@quick
+@given(anything | of_dates, anything | of_dates)
+def test_any_retry_after_is_seconds_or_nothing(value: str, date: str) -> None:
+    seconds = parse_retry_after(value, date)
+    assert seconds is None or 0 <= seconds < 10**12

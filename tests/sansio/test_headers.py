@@ -19,9 +19,11 @@ from anyio_ws.sansio.headers import (
     is_token,
     parse_address,
     parse_basic,
+    parse_date,
     parse_extensions,
     parse_forwarded_for,
     parse_host,
+    parse_retry_after,
     parse_tokens,
 )
 
@@ -494,3 +496,102 @@ def test_an_ipv4_address_is_the_same_however_it_is_written() -> None:
     assert parse_address("::ffff:192.0.2.1") == parse_address("192.0.2.1")
     assert str(parse_address("::FFFF:c000:201")) == "192.0.2.1"
     assert str(parse_address("fe80::1%2")) == "fe80::1%2"
+
+
+# -- dates, and seconds to wait
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 784111777),  # the three of RFC 9110, 5.6.7
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 784111777),
+        ("Sun Nov  6 08:49:37 1994", 784111777),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Wednesday, 01-Jan-70 00:00:00 GMT", 0),
+        ("Friday, 31-Dec-69 00:00:00 GMT", 3155673600),
+        ("Tue Nov 16 08:49:37 1999", 942742177),
+        ("Thu, 29 Feb 2024 23:59:60 GMT", 1709251200),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 253402300799),
+    ],
+)
+def test_a_date_is_read_in_each_of_its_formats(value: str, seconds: int) -> None:
+    assert parse_date(value) == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "GMT",
+        "soon",
+        "784111777",
+        "Sun, 06 Nov 1994 08:49:37",
+        "Sun, 06 Nov 1994 08:49:37 CET",
+        "Sun, 06 Nov 1994 08:49:37 GMT ",
+        "Sun, 06  Nov 1994 08:49:37 GMT",
+        "Sun 06 Nov 1994 08:49:37 GMT",
+        "Son, 06 Nov 1994 08:49:37 GMT",
+        "sun, 06 Nov 1994 08:49:37 GMT",
+        "Sun, 6 Nov 1994 08:49:37 GMT",
+        "Sun, 06 nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 94 08:49:37 GMT",
+        "Sun, 06 Nov 0000 08:49:37 GMT",
+        "Sun, 00 Nov 1994 08:49:37 GMT",
+        "Sun, 31 Nov 1994 08:49:37 GMT",
+        "Wed, 29 Feb 2023 08:49:37 GMT",
+        "Sun, 06 Nov 1994 24:00:00 GMT",
+        "Sun, 06 Nov 1994 08:60:37 GMT",
+        "Sun, 06 Nov 1994 08:49:61 GMT",
+        "Sun, 06 Nov 1994 08:49 GMT",
+        "Sun, 06 Nov 1994 8:49:37 GMT",
+        "Sun, 06 Nov 1994 +8:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:\xb2\xb2 GMT",
+        "Sunday, 06 Nov 94 08:49:37 GMT",
+        "Sunday, 06-Nov-1994 08:49:37 GMT",
+        "Sun, 06-Nov-94 08:49:37 GMT",
+        "Sunday, 06-Nov-94-1 08:49:37 GMT",
+        "Sun Nov 6 08:49:37 1994",
+        "Sun Nov  06 08:49:37 1994",
+        "Sun Nov   6 08:49:37 1994",
+        "Sun Nov  6 08:49:37 94",
+        "Sun Nov  6 08:49:37 1994 GMT",
+    ],
+)
+def test_what_is_no_date_is_none(value: str) -> None:
+    assert parse_date(value) is None
+
+
+NOON = "Sun, 06 Nov 1994 12:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("value", "date", "seconds"),
+    [
+        ("120", "", 120),
+        ("0", NOON, 0),
+        ("0030", "", 30),
+        ("9999999999", "", 9999999999),
+        ("Sun, 06 Nov 1994 12:00:30 GMT", NOON, 30),
+        ("Sun Nov  6 12:01:00 1994", NOON, 60),
+        (NOON, NOON, 0),
+        ("Sun, 06 Nov 1994 11:59:00 GMT", NOON, 0),
+        ("", "", None),
+        ("-1", "", None),
+        ("+1", "", None),
+        ("1.5", "", None),
+        ("1e3", "", None),
+        ("120, 120", "", None),
+        ("120 s", "", None),
+        ("\xb2", "", None),
+        ("12345678901", "", None),
+        ("9" * 10_000, "", None),
+        ("never", NOON, None),
+        ("Sun, 06 Nov 1994 12:00:30 GMT", "", None),
+        ("Sun, 06 Nov 1994 12:00:30 GMT", "now", None),
+    ],
+)
+def test_how_long_to_wait_is_seconds_or_a_date(
+    value: str, date: str, seconds: float | None
+) -> None:
+    assert parse_retry_after(value, date) == seconds

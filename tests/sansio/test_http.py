@@ -69,6 +69,30 @@ def test_a_number_that_is_no_status_code_is_not_written(status: int) -> None:
         Response(status, "").serialize()
 
 
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ([], None),
+        ([("Retry-After", "7")], 7),
+        ([("retry-after", " 7 ")], 7),
+        ([("Retry-After", "soon")], None),
+        ([("Retry-After", "7"), ("Retry-After", "7")], None),
+        ([("Retry-After", "Thu, 01 Jan 1970 00:01:00 GMT")], None),
+        (
+            [
+                ("Date", "Thu, 01 Jan 1970 00:00:10 GMT"),
+                ("Retry-After", "Thu, 01 Jan 1970 00:01:00 GMT"),
+            ],
+            50,
+        ),
+    ],
+)
+def test_a_response_says_when_to_ask_again(
+    fields: list[tuple[str, str]], seconds: float | None
+) -> None:
+    assert Response(503, "Service Unavailable", Headers(fields)).retry_after == seconds
+
+
 def test_reason_phrases_are_the_registered_ones() -> None:
     assert reason_phrase(426) == "Upgrade Required"
     assert reason_phrase(299) == ""

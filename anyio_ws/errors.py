@@ -79,6 +79,7 @@ def closed_error(exc: ConnectionClosed, call: Call, *, closed_here: bool) -> Con
         stream_error = anyio.BrokenResourceError
     combined = _combine(type(exc), stream_error)(exc.rcvd, exc.sent, exc.rcvd_then_sent)
     combined.__cause__ = exc.__cause__
+    combined.connection_id = exc.connection_id
     return combined
 
 
@@ -92,8 +93,10 @@ def _combine(
     if made is not None:
         return made
 
-    def reduce(self: ConnectionClosed) -> tuple[type[ConnectionClosed], tuple[object, ...]]:
-        return public, (self.rcvd, self.sent, self.rcvd_then_sent)
+    def reduce(
+        self: ConnectionClosed,
+    ) -> tuple[type[ConnectionClosed], tuple[object, ...], dict[str, object]]:
+        return public, (self.rcvd, self.sent, self.rcvd_then_sent), vars(self)
 
     members = {
         "__module__": public.__module__,

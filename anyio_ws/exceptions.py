@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    import uuid
+
     from .sansio.frames import Close
     from .sansio.http import Response
 
@@ -218,7 +220,8 @@ class ConnectionClosed(WebSocketError):
     """The connection is closed.
 
     ``rcvd`` and ``sent`` are the Close frames that were received and sent, None where there was none;
-    ``rcvd_then_sent`` tells which came first when there were both.
+    ``rcvd_then_sent`` tells which came first when there were both. ``connection_id`` is the `WebSocket.id` of
+    the connection, or None for an exception that no connection raised.
     """
 
     def __init__(
@@ -228,6 +231,7 @@ class ConnectionClosed(WebSocketError):
         self.rcvd = rcvd
         self.sent = sent
         self.rcvd_then_sent = rcvd_then_sent
+        self.connection_id: uuid.UUID | None = None
 
     def __str__(self) -> str:
         match self.rcvd, self.sent:

@@ -22,7 +22,7 @@ from .connection import Connection
 from .contexts import comes_only_once
 from .errors import Call, not_open_yet
 from .events import Event
-from .exceptions import ConnectionClosedOK, ProtocolError
+from .exceptions import ConnectionClosed, ConnectionClosedOK, ProtocolError
 from .notice import Notice
 from .options import ServerConfig
 from .receiving import Discarding, Events, Fragments, MessageReader, take_nowait, wait_for_message
@@ -162,6 +162,15 @@ class WebSocket(ObjectStream[str | bytes]):
         if protocol.close_rcvd is not None:
             return protocol.close_rcvd.reason
         return "" if self._connection.input_over else None
+
+    @property
+    def closed_exc(self) -> ConnectionClosed | None:
+        """Why the connection ended: what `receive` raises, or will raise after what has arrived.
+
+        None while it is open. A new exception each time, with the same in it.
+        """
+        connection = self._connection
+        return connection.closed(Call.RECEIVE) if connection.input_over else None
 
     @property
     def latency(self) -> float:

@@ -160,3 +160,4 @@ def test_errors_carry_what_they_are_about() -> None:
     closed = ConnectionClosed(OK, BAD, True)
     assert (closed.rcvd, closed.sent, closed.rcvd_then_sent) == (OK, BAD, True)
     assert ConnectionClosed(None, None).rcvd_then_sent is None
+    assert closed.connection_id is None

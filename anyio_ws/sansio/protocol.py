@@ -262,6 +262,7 @@ class Protocol:
             rcvd, sent, self._rcvd_then_sent
         )
         exc.__cause__ = self._failure or self.handshake_exc
+        exc.connection_id = self.id
         return exc
 
     def close_expected(self) -> bool:

@@ -130,7 +130,9 @@ async def test_what_is_raised_prints_and_pickles_as_the_public_class(call: str, 
     assert type(exc).__module__ == public.__module__
     assert repr(exc).startswith(f"{public.__name__}(")
     assert str(exc) == str(public(exc.rcvd, exc.sent, exc.rcvd_then_sent))
+    assert exc.connection_id is not None
     copy = pickle.loads(pickle.dumps(exc))
+    assert copy.connection_id == exc.connection_id
     assert type(copy) is public
     assert (copy.rcvd, copy.sent, copy.rcvd_then_sent) == (exc.rcvd, exc.sent, True)
 
@@ -216,6 +218,22 @@ async def test_a_reason_that_is_too_long_is_refused_and_a_message_in_fragments_g
                 await client.aclose(1000, "x" * 124)
             more.set()
         assert await server.receive() == "ab"
+
+
+async def test_an_error_names_its_connection_and_a_connection_its_error() -> None:
+    async with server_and_peer() as (ws, peer), server_and_peer() as (other, _):
+        assert ws.closed_exc is None
+        await peer.send(text("before"), close(4000, "why"))
+        await settle()
+        ended = ws.closed_exc
+        assert isinstance(ended, ConnectionClosedError)
+        assert ended.rcvd == Close(4000, "why")
+        assert await ws.receive() == "before"
+        for call in CALLS:
+            assert (await closed_by(call, ws)).connection_id == ended.connection_id == ws.id
+        assert other.closed_exc is None
+        await other.aclose()
+        assert (await closed_by("receive", other)).connection_id == other.id
 
 
 async def test_closing_again_does_nothing() -> None:

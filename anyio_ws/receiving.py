@@ -175,15 +175,16 @@ class Events:
         self._connection = connection
         self._group: TaskGroup | None = None
         self._stream: MemoryObjectReceiveStream[Event] | None = None
+        self._send: MemoryObjectSendStream[Event] | None = None
 
     async def __aenter__(self) -> ObjectReceiveStream[Event]:
         self._connection.claim(self)
         apply_to_trio()
         self._connection.recording = True
-        send, self._stream = anyio.create_memory_object_stream[Event]()
+        self._send, self._stream = anyio.create_memory_object_stream[Event]()
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        self._group.start_soon(self._move, send)
+        self._group.start_soon(self._move, self._send)
         return self._stream
 
     async def __aexit__(
@@ -194,30 +195,33 @@ class Events:
     ) -> bool:
         assert self._group is not None
         assert self._stream is not None
+        assert self._send is not None
         self._group.cancel_scope.cancel()
         try:
             return await exit_group(self._group, exc)
         finally:
             self._stream.close()  # and not aclose(): nothing here may be cancelled
+            self._send.close()
             self._connection.stop_recording()
             self._connection.disclaim(self)
 
     @keep_interrupts_out
     async def _move(self, stream: MemoryObjectSendStream[Event]) -> None:
         connection = self._connection
-        with stream:
-            try:
-                while True:
-                    try:
-                        await wait_for_message(connection)
-                    except ConnectionClosed as exc:
-                        await stream.send(_as_closed(exc.rcvd))
-                        return
-                    await stream.send(_as_event(connection.inbox.first()))
-                    if connection.inbox.count:  # otherwise aclose() has dropped everything
-                        connection.take()
-            except anyio.BrokenResourceError:
-                pass  # the reader closed its end before the end of the block
+        try:
+            while True:
+                try:
+                    await wait_for_message(connection)
+                except ConnectionClosed as exc:
+                    await stream.send(_as_closed(exc.rcvd))
+                    break
+                await stream.send(_as_event(connection.inbox.first()))
+                if connection.inbox.count:  # otherwise aclose() has dropped everything
+                    connection.take()
+        except anyio.BrokenResourceError:
+            pass  # the reader closed its end before the end of the block
+        # Not when cancelled: a reader that is cancelled as well must not take that for the end.
+        stream.close()
 
 
 def _as_closed(close: Close | None) -> Closed:

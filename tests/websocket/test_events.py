@@ -5,8 +5,9 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from anyio_ws import ConnectionClosedError, ConnectionClosedOK
+from anyio_ws import ConnectionClosedError, ConnectionClosedOK, WebSocket
 from anyio_ws.events import Binary, Closed, Event, Ping, Pong, Text
+from anyio_ws.testing import cancel_sweep
 
 from ..sansio.helpers import Raw, binary, close, more, ping, pong, text
 from .helpers import connected, server_and_peer, settle
@@ -52,6 +53,17 @@ async def test_a_ping_inside_a_fragmented_message_comes_before_it() -> None:
             ]
             await peer.send(more("o", fin=True), text("three"))
             assert [await events.receive() for _ in range(2)] == [Text("two"), Text("three")]
+
+
+async def test_cancelled_from_outside_it_is_cancelled_and_not_at_its_end() -> None:
+    async def scenario(ws: WebSocket) -> None:
+        async with ws.events() as events:
+            with anyio.move_on_after(0.01):
+                await events.receive()
+
+    for attempt in cancel_sweep():
+        async with server_and_peer() as (ws, _):
+            await attempt.run(scenario(ws))
 
 
 async def test_pings_are_answered_and_awaited_pongs_are_noticed_all_the_same() -> None:

@@ -37,6 +37,8 @@ from .options import (
     ServerConfig,
     ServerOptions,
 )
+from .reconnect import ReconnectAttempt, reconnecting_websocket
+from .retrying import DecideRetry, ReconnectFailure, ReconnectPolicy
 from .routing import Router
 from .sansio import Close, CloseCode, Headers, Request, Response, State
 from .server import Endpoint, WebSocketServer, endpoint, open_server, serve_websocket
@@ -54,6 +56,7 @@ __all__ = [
     "ConnectionClosedError",
     "ConnectionClosedOK",
     "ConnectionStatistics",
+    "DecideRetry",
     "Endpoint",
     "Fragments",
     "HandleHTTP",
@@ -75,6 +78,9 @@ __all__ = [
     "ProtocolError",
     "ProtocolViolation",
     "ProxyError",
+    "ReconnectAttempt",
+    "ReconnectFailure",
+    "ReconnectPolicy",
     "Request",
     "Response",
     "ResponseHeaders",
@@ -93,5 +99,6 @@ __all__ = [
     "mux",
     "open_server",
     "open_websocket",
+    "reconnecting_websocket",
     "serve_websocket",
 ]

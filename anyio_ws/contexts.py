@@ -14,7 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-__all__ = ["comes_only_once", "exit_group"]
+__all__ = ["comes_only_once", "exit_group", "leaves"]
 
 
 async def exit_group(
@@ -53,8 +53,8 @@ async def exit_group(
         if group is None:
             raise  # asyncio's Task.cancel, while we took that step
     # A group of the user's comes back as a copy when trio has split it: its leaves tell.
-    own = {id(leaf) for leaf in _leaves(body)}
-    found = [leaf for leaf in (*_leaves(raised), *_leaves(leaving)) if id(leaf) not in own]
+    own = {id(leaf) for leaf in leaves(body)}
+    found = [leaf for leaf in (*leaves(raised), *leaves(leaving)) if id(leaf) not in own]
     real = (leaf for leaf in found if not isinstance(leaf, cancelled))
     # By identity: a user's exception need not be hashable.
     others = list({id(one): one for one in (*real, *kept)}.values())
@@ -91,17 +91,17 @@ def _raise_all(errors: list[BaseException]) -> NoReturn:
 def _without_cancellation(raised: BaseException | None) -> BaseException | None:
     """*raised* itself if there is no cancellation in it, else what there is beside it."""
     cancelled = anyio.get_cancelled_exc_class()
-    if not any(isinstance(leaf, cancelled) for leaf in _leaves(raised)):
+    if not any(isinstance(leaf, cancelled) for leaf in leaves(raised)):
         return raised
     if isinstance(raised, BaseExceptionGroup):
         return cast("BaseExceptionGroup[BaseException]", raised).split(cancelled)[1]
     return None
 
 
-def _leaves(raised: BaseException | None) -> Iterator[BaseException]:
+def leaves(raised: BaseException | None) -> Iterator[BaseException]:
     """The exceptions in a group, and in its groups."""
     if isinstance(raised, BaseExceptionGroup):
         for inner in cast("BaseExceptionGroup[BaseException]", raised).exceptions:
-            yield from _leaves(inner)
+            yield from leaves(inner)
     elif raised is not None:
         yield raised

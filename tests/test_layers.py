@@ -48,7 +48,8 @@ ROOMS = {
     # The one way out of a block: shared by the context managers of every room above.
     "context": room("exceptions", "anyio"),
     "websocket": room("exceptions sansio transports context", "anyio"),
-    "compositions": room("exceptions context websocket", "anyio", public_only=True),
+    # Of the Sans-I/O room they know what is in messages and errors: codes, responses.
+    "compositions": room("exceptions context sansio websocket", "anyio", public_only=True),
     "face": room("exceptions sansio websocket compositions", public_only=True),
     "testing": room(
         "exceptions sansio websocket compositions face", "anyio trio", public_only=True
@@ -89,6 +90,7 @@ SHELVES: list[tuple[str, str]] = [
     ("websocket", "accepting"),
     ("websocket", "service"),
     ("websocket", "client server auth routing"),
+    ("compositions", "retrying"),
     ("compositions", "mux aggregate broadcast reconnect lifecycle adapters"),
     ("face", "."),
     ("testing", "testing testing.*"),

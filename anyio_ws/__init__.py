@@ -22,6 +22,7 @@ from .exceptions import (
     ProxyError,
     WebSocketError,
 )
+from .lifecycle import WebSocketEvents, websocket_events
 from .mux import Mux, mux
 from .notice import Notice
 from .observer import ServerObserver
@@ -92,6 +93,7 @@ __all__ = [
     "State",
     "WebSocket",
     "WebSocketError",
+    "WebSocketEvents",
     "WebSocketServer",
     "accept_websocket",
     "basic_auth",
@@ -101,4 +103,5 @@ __all__ = [
     "open_websocket",
     "reconnecting_websocket",
     "serve_websocket",
+    "websocket_events",
 ]

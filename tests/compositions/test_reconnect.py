@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,7 @@ from anyio_ws import (
     Request,
     Response,
     WebSocket,
+    open_server,
     reconnecting_websocket,
 )
 from anyio_ws.testing import cancel_sweep
@@ -118,6 +120,16 @@ class TestALoop:
             with pytest.raises(InvalidStatus) as caught:
                 await everything(server.url, EXACT)
         assert not hasattr(caught.value, "__notes__")
+
+    async def test_does_not_insist_on_a_bad_certificate(
+        self, server_ssl_context: ssl.SSLContext
+    ) -> None:
+        async def handler(ws: WebSocket) -> None:
+            raise AssertionError("connected")
+
+        async with open_server(handler, "127.0.0.1", 0, ssl=server_ssl_context) as server:
+            with pytest.raises(ConnectError, match="certificate verify failed"):
+                await everything(server.url, EXACT)
 
     @virtual
     async def test_gives_up_after_so_many_attempts(self) -> None:

@@ -13,13 +13,15 @@ from typing import NoReturn
 
 import promise_errors
 import promise_limits
+import promise_reconnect
 import promise_streams
-from promise_parts import PARTS, finish
+from promise_parts import PARTS, Finding, finish
 from promise_peers import DRIVERS
 
 __all__ = ["PARTS", "main"]
 
-MODULES = (promise_errors, promise_streams, promise_limits)  # their import registers the parts
+# Their import registers the parts.
+MODULES = (promise_errors, promise_streams, promise_reconnect, promise_limits)
 MEMORY = 3 * 2**30
 
 
@@ -34,7 +36,9 @@ def main(part_id: str, name: str) -> NoReturn:
 
     try:
         driver.backend.run(run)
-    except BaseException:
+    except BaseException as exc:
+        if type(exc).__name__ == "TrioInternalError":  # no scenario can do that
+            finish(Finding(False, "trio itself broke down: TrioInternalError"))
         traceback.print_exc()
     os._exit(1)
 

@@ -112,6 +112,8 @@ class Driver:
     """The module without which it can't run."""
     backend: Backend
     has_server = True
+    has_reconnect = False
+    """Whether it has a loop that connects again and again."""
     note_on_pings = ""
     """Where its keepalive comes from, if not from itself."""
 
@@ -144,6 +146,10 @@ class Driver:
         """Serve inside of a block, on a free port of 127.0.0.1; gives the port."""
         raise NotImplementedError
 
+    async def reconnect(self, url: str, body: Callable[[Conn], Awaitable[bool]]) -> None:
+        """Run the library's loop; *body* says for each connection whether to break out of it."""
+        raise NotImplementedError
+
     async def heartbeat(self, ws: Any, seconds: float) -> None:
         """Run beside the application, where a library leaves pinging to that."""
 
@@ -156,6 +162,7 @@ def _given(**options: object) -> dict[str, Any]:
 # messages.
 class AnyioWs(Driver):
     library, package, needs = "anyio_ws", "anyio-ws", "anyio_ws"
+    has_reconnect = True
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
@@ -186,6 +193,14 @@ class AnyioWs(Driver):
         async with open_server(handle, HOST, 0) as server:
             yield server.port
 
+    async def reconnect(self, url: str, body: Callable[[Conn], Awaitable[bool]]) -> None:
+        from anyio_ws import reconnecting_websocket
+
+        async for attempt in reconnecting_websocket(url):
+            async with attempt as ws:
+                if await body(self.wrap(ws)):
+                    break
+
 
 class _AnyioWsConn(Conn):
     async def receive(self) -> Message:
@@ -197,6 +212,7 @@ class _AnyioWsConn(Conn):
 class WebsocketsAsyncio(Driver):
     library, package, needs = "websockets", "websockets", "websockets.asyncio"
     backend = Asyncio()
+    has_reconnect = True
 
     def connect(self, url: str, options: Options = DEFAULTS) -> AbstractAsyncContextManager[Any]:
         from websockets.asyncio.client import connect
@@ -220,6 +236,16 @@ class WebsocketsAsyncio(Driver):
 
         async with serve(handle, HOST, 0) as server:
             yield next(iter(server.sockets)).getsockname()[1]
+
+    async def reconnect(self, url: str, body: Callable[[Conn], Awaitable[bool]]) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        async for ws in self.connect(url):
+            try:
+                if await body(self.wrap(ws)):
+                    break
+            except ConnectionClosed:
+                continue
 
 
 # websockets on trio: the same names from `websockets.trio`; `serve` is started in a nursery, as its

@@ -67,6 +67,18 @@ async def busy_server(link: Link) -> AsyncIterator[AbstractAsyncContextManager[o
     yield Busy()
 
 
+@asynccontextmanager
+async def attempt(link: Link) -> AsyncIterator[AbstractAsyncContextManager[object]]:
+    async with link.serving(sleep_forever, close_timeout=0) as server:
+        yield await anext(link.reconnecting(server))
+
+
+@asynccontextmanager
+async def lifecycle(link: Link) -> AsyncIterator[AbstractAsyncContextManager[object]]:
+    async with link.serving(sleep_forever, close_timeout=0) as server:
+        yield link.telling(server)
+
+
 def of_connection(
     make: Callable[[WebSocket], AbstractAsyncContextManager[object]],
 ) -> Callable[[Link], AbstractAsyncContextManager[AbstractAsyncContextManager[object]]]:
@@ -91,4 +103,6 @@ MANAGERS: dict[
     "receive_fragments": of_connection(WebSocket.receive_fragments),
     "discard_incoming": of_connection(WebSocket.discard_incoming),
     "the connection": of_connection(lambda ws: ws),
+    "attempt": attempt,
+    "websocket_events": lifecycle,
 }

@@ -13,7 +13,18 @@ import anyio
 from anyio.abc import ByteStream, UNIXSocketStream
 from anyio.streams.tls import TLSStream
 
-from anyio_ws import WebSocket, WebSocketServer, accept_websocket, open_server, open_websocket
+from anyio_ws import (
+    DecideRetry,
+    ReconnectAttempt,
+    WebSocket,
+    WebSocketEvents,
+    WebSocketServer,
+    accept_websocket,
+    open_server,
+    open_websocket,
+    reconnecting_websocket,
+    websocket_events,
+)
 from anyio_ws.options import ClientOptions, ServerOptions
 from anyio_ws.sansio import Side
 from anyio_ws.service import Handler
@@ -95,6 +106,16 @@ class Link:
     ) -> AbstractAsyncContextManager[WebSocket]:
         """`open_websocket` to a server of ours."""
         return open_websocket(server.url, stream=stream, **self._client(options))
+
+    def reconnecting(
+        self, server: WebSocketServer, policy: DecideRetry | None = None
+    ) -> AsyncIterator[ReconnectAttempt]:
+        """`reconnecting_websocket` to a server of ours."""
+        return reconnecting_websocket(server.url, policy=policy, **self._client({}))
+
+    def telling(self, server: WebSocketServer) -> AbstractAsyncContextManager[WebSocketEvents]:
+        """`websocket_events` of a connection to a server of ours."""
+        return websocket_events(server.url, **self._client({}))
 
     @asynccontextmanager
     async def unopened_client(self) -> AsyncIterator[AbstractAsyncContextManager[WebSocket]]:

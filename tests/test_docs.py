@@ -41,6 +41,8 @@ PRINTS = {
     "hooks": "this sample True\n410 That is gone.\n200 fine\n404 There are only WebSockets here.\n"
     "410 That is gone.\n",
     "json_logs": "ERROR connection handler failed\nRuntimeError: a bug\nTrue 36\n",
+    "lifecycle_events": "connecting\nreceived hello\nthe server closes: 1012 restarting\nin order\n"
+    "again in 0 seconds\nconnecting\n",
     "listeners": "over TCP\nhere\n",
     "listen": "you said 'hello'\nb'and this is binary'\n",
     "metrics": "ws_connection_seconds_count 1.0\n"
@@ -59,6 +61,9 @@ PRINTS = {
     "proxies": "hello\n407 ask the boss\n",
     "service": "serving\nhello\nended by SIGTERM\nclosed with 1001\n",
     "poll": "in three parts\n",
+    "own_policy": "welcome after 2\nlogged in elsewhere: in another tab\n"
+    "given up: 4001 (private use) in another tab\n",
+    "reconnecting": "one\ntwo\nthree\n",
     "routes": "/ welcome\n/rooms/caf%C3%A9?since=5 this is café\n/files/logs/today you follow logs/today\n"
     "/rooms 404\n/admin/users/ada 401\nroot watches ada\n",
     "task_group": "HELLO\n",

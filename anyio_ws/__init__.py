@@ -12,6 +12,7 @@ from .exceptions import (
     ConnectionClosedOK,
     InvalidHandshake,
     InvalidHeader,
+    InvalidJSON,
     InvalidMessage,
     InvalidOrigin,
     InvalidStatus,
@@ -22,6 +23,7 @@ from .exceptions import (
     ProxyError,
     WebSocketError,
 )
+from .json_codecs import JSONCodec
 from .lifecycle import WebSocketEvents, websocket_events
 from .mux import Mux, mux
 from .notice import Notice
@@ -65,10 +67,12 @@ __all__ = [
     "Headers",
     "InvalidHandshake",
     "InvalidHeader",
+    "InvalidJSON",
     "InvalidMessage",
     "InvalidOrigin",
     "InvalidStatus",
     "InvalidURI",
+    "JSONCodec",
     "MessageReader",
     "Mux",
     "NegotiationError",

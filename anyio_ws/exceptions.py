@@ -21,6 +21,7 @@ __all__ = [
     "ConnectionClosedOK",
     "InvalidHandshake",
     "InvalidHeader",
+    "InvalidJSON",
     "InvalidMessage",
     "InvalidOrigin",
     "InvalidStatus",
@@ -214,6 +215,26 @@ class ProtocolViolation(WebSocketError):
 
     def __str__(self) -> str:
         return self.reason
+
+
+class InvalidJSON(WebSocketError, ValueError):
+    """A message isn't JSON, or not of the type that was asked for; the connection stays open.
+
+    ``message`` is the message, so that nothing is lost, and ``__cause__`` the error of who decoded it.
+    """
+
+    def __init__(self, message: str | bytes, reason: str) -> None:
+        super().__init__(reason)  # and no message of a megabyte in every traceback
+        self.message = message
+        self.reason = reason
+
+    def __str__(self) -> str:
+        # The peer's words may be in it: they must not steer a terminal.
+        reason = self.reason if self.reason.isprintable() else repr(self.reason)
+        return f"not the JSON that was expected: {reason}"
+
+    def __reduce__(self) -> tuple[type[InvalidJSON], tuple[str | bytes, str]]:
+        return type(self), (self.message, self.reason)
 
 
 class ConnectionClosed(WebSocketError):

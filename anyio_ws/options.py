@@ -21,6 +21,7 @@ from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypedDict, TypeVar, cast
 
 from .cookies import checked_cookies
+from .json_codecs import JSONOption, check_codec
 from .observer import ServerObserver
 from .proxies import ProxyOption, known_proxy, needs_tls
 from .sansio import (
@@ -140,6 +141,7 @@ class CommonOptions(TypedDict, total=False):
     logger: logging.Logger | logging.LoggerAdapter[logging.Logger] | None
     ssl: ssl_module.SSLContext | None
     compression: Literal["deflate"] | None
+    json: JSONOption
 
 
 class ClientOptions(CommonOptions, total=False):
@@ -234,6 +236,10 @@ class CommonConfig:
     compression: Literal["deflate"] | None = "deflate"
     """Offer, or accept, permessage-deflate (RFC 7692) with settings that cost little memory; for others put
     a factory of your own into ``extensions``. None: no compression."""
+    json: JSONOption = "stdlib"
+    """Who encodes what `WebSocket.send_json` sends, and decodes what `WebSocket.receive_json` receives: the
+    standard library, ``"msgspec"``, ``"orjson"``, or a `JSONCodec` of your own. It's a `ModuleNotFoundError`
+    if that isn't installed."""
 
     def __post_init__(self) -> None:
         for name in ("open_timeout", "close_timeout"):
@@ -258,6 +264,7 @@ class CommonConfig:
         if compression not in (None, "deflate"):
             raise ValueError(f'compression must be None or "deflate", not {compression!r}')
         _check_context(self, "ssl")
+        check_codec(self.json)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

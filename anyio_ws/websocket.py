@@ -13,7 +13,7 @@ import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType, SimpleNamespace, TracebackType
-from typing import Any, Final, Literal, TypeAlias, cast, overload
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, overload
 
 import anyio
 from anyio.abc import ObjectReceiveStream, ObjectStream, SocketAttribute
@@ -24,6 +24,7 @@ from .contexts import comes_only_once
 from .errors import Call, not_open_yet
 from .events import Event
 from .exceptions import ConnectionClosed, ConnectionClosedOK, ProtocolError
+from .json_codecs import ANYTHING, DecodedMessages, json_decoder, json_encoder
 from .notice import Notice
 from .options import ServerConfig
 from .receiving import Discarding, Events, Fragments, MessageReader, take_nowait, wait_for_message
@@ -48,6 +49,8 @@ Sendable: TypeAlias = (
     | AsyncIterable[BytesLike]
 )
 """What `WebSocket.send` takes: a message, or the fragments of one."""
+
+_T = TypeVar("_T")
 
 _OTHER_BYTES: Final = (bytearray, memoryview)
 _WHOLE: Final = (str, bytes, *_OTHER_BYTES)
@@ -307,6 +310,46 @@ class WebSocket(ObjectStream[str | bytes]):
         except ConnectionClosedOK:
             raise StopAsyncIteration from None
 
+    @overload
+    async def receive_json(self) -> Any: ...
+    @overload
+    async def receive_json(self, type: type[_T]) -> _T: ...
+    @overload
+    async def receive_json(self, type: object) -> Any: ...
+    async def receive_json(self, type: object = ANYTHING) -> Any:
+        """Receive the next message, text or binary, and decode it as JSON.
+
+        Cancelling it loses nothing, as `receive`.
+
+        :param type: what it is to be: a type of msgspec's or pydantic's, a dataclass, a typed dictionary,
+            ``list[Trade]`` and whatever else one of these libraries knows. A type that is neither's is
+            decoded strictly, by msgspec if the option ``json`` names it, or else by one of them that is
+            installed. Without it, whatever the option ``json`` makes of the JSON
+        :raises InvalidJSON: the message isn't that. It is ``message`` of the exception, and the connection
+            stays open
+        :raises TypeError: no library that is installed knows *type*; nothing was received
+        :raises ConnectionClosed: as `receive`
+        :raises anyio.BusyResourceError: as `receive`
+        """
+        decode = json_decoder(self._connection.config.json, type)
+        return decode(await self.receive())
+
+    @overload
+    def iter_json(self) -> AsyncIterator[Any]: ...
+    @overload
+    def iter_json(self, type: type[_T]) -> AsyncIterator[_T]: ...
+    @overload
+    def iter_json(self, type: object) -> AsyncIterator[Any]: ...
+    def iter_json(self, type: object = ANYTHING) -> AsyncIterator[Any]:
+        """Iterate over messages as `receive_json` gives them: ``async for trade in ws.iter_json(Trade)``.
+
+        It ends as iterating over the connection does. What it raises doesn't end it: it can be iterated over
+        further.
+
+        :raises TypeError: as `receive_json`, at once
+        """
+        return DecodedMessages(self, json_decoder(self._connection.config.json, type))
+
     def receive_fragments(self) -> Fragments:
         """Receive the next message fragment by fragment: ``async with ws.receive_fragments() as parts``.
 
@@ -406,6 +449,33 @@ class WebSocket(ObjectStream[str | bytes]):
         if not self._connection.turnstile.open:
             raise anyio.WouldBlock
         self._commit(opcode, data, compress=compress)
+
+    async def send_json(
+        self,
+        obj: object = ANYTHING,
+        /,
+        *,
+        text: bool = True,
+        compress: bool = True,
+        **members: object,
+    ) -> None:
+        """Send *obj* as JSON, or an object with these members: ``send_json(symbol="EURUSD", bid=1.0953)``.
+
+        It is encoded before anything is waited for. Beside what the encoder knows, it may hold dataclasses,
+        and objects of types of msgspec's and pydantic's.
+
+        :param text: whether it is a text message; False: a binary one
+        :param compress: as for `send`
+        :raises TypeError: it can't be encoded as JSON; both *obj* and *members*
+        :raises ValueError: it can't either: NaN or a circle, where the encoder refuses those
+        :raises ConnectionClosed: the connection is closed
+        """
+        if obj is ANYTHING:
+            obj = members
+        elif members:
+            raise TypeError("send_json() takes an object or members, not both")
+        data = json_encoder(self._connection.config.json)(obj)
+        await self.send(data, text=text, compress=compress)
 
     async def flush(self) -> None:
         """Wait until everything that was sent has been taken by the kernel, or the stream below.

@@ -15,6 +15,7 @@ from anyio_ws.exceptions import (
     ConnectionClosedOK,
     InvalidHandshake,
     InvalidHeader,
+    InvalidJSON,
     InvalidMessage,
     InvalidOrigin,
     InvalidStatus,
@@ -77,6 +78,8 @@ SHOWN: list[tuple[WebSocketError, str]] = [
     (NegotiationError("no common subprotocol"), "no common subprotocol"),
     (ProxyError("no such host"), "no such host"),
     (ProxyError("the proxy refused: HTTP 407", RESPONSE), "the proxy refused: HTTP 407"),
+    (InvalidJSON("[1,", "Expecting value"), "not the JSON that was expected: Expecting value"),
+    (InvalidJSON(b"x", "no \x1b[31m"), r"not the JSON that was expected: 'no \x1b[31m'"),
     (ProtocolError("can't send"), "can't send"),
     (ProtocolViolation(1002, "reserved opcode 0x3"), "reserved opcode 0x3"),
     (ConnectionClosed(None, None), "no close frame received or sent"),
@@ -122,6 +125,7 @@ PARENTS: dict[type[WebSocketError], tuple[type, ...]] = {
     InvalidOrigin: (InvalidHandshake,),
     NegotiationError: (InvalidHandshake,),
     ProxyError: (InvalidHandshake,),
+    InvalidJSON: (WebSocketError, ValueError),
     ProtocolError: (WebSocketError,),
     ProtocolViolation: (WebSocketError,),
     ConnectionClosed: (WebSocketError,),
@@ -155,6 +159,8 @@ def test_errors_carry_what_they_are_about() -> None:
     proxy = ProxyError("refused", RESPONSE)
     assert (proxy.message, proxy.response) == ("refused", RESPONSE)
     assert ProxyError("refused").response is None
+    json = InvalidJSON("[1,", "why")
+    assert (json.message, json.reason) == ("[1,", "why")
     violation = ProtocolViolation(1007, "why")
     assert (violation.code, violation.reason) == (1007, "why")
     closed = ConnectionClosed(OK, BAD, True)

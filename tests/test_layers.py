@@ -78,8 +78,7 @@ SHELVES: list[tuple[str, str]] = [
     (
         "websocket",
         "cookies errors events inbox outbox turnstile trust proxies options keepalive notice statistics "
-        "observer "
-        "lifetime",
+        "observer lifetime json_codecs",
     ),
     ("websocket", "redirects"),
     ("websocket", "connection"),
@@ -99,7 +98,10 @@ SHELVES: list[tuple[str, str]] = [
 ]
 
 # Beyond its room's libraries.
-LIBRARIES = {"transports.proxy": {"python_socks"}}
+LIBRARIES = {
+    "json_codecs": {"msgspec", "orjson", "pydantic"},
+    "transports.proxy": {"python_socks"},
+}
 
 # A Close and a Response are what some errors carry, a WebSocket is what a hook is called with; for the
 # module they are only types.
@@ -263,6 +265,7 @@ def test_importing_the_package_loads_no_backend() -> None:
     assert PACKAGE in loaded
     assert not loaded & {"trio", "uvloop", "anyio._backends._asyncio", "rich", "psutil"}
     assert not loaded & {"python_socks", "urllib.request"}
+    assert not loaded & {"msgspec", "orjson", "pydantic"}
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,10 @@ BAD_VALUES: list[tuple[str, object, type[Exception]]] = [
     ("subprotocols", "chat", TypeError),
     ("ssl", True, TypeError),
     ("ssl", "cert.pem", TypeError),
+    ("json", "yaml", ValueError),
+    ("json", None, TypeError),
+    ("json", object(), TypeError),
+    ("json", logging.Logger, TypeError),
 ]
 
 

@@ -25,6 +25,7 @@ from .exceptions import (
 )
 from .json_codecs import JSONCodec
 from .lifecycle import WebSocketEvents, websocket_events
+from .lowlevel import LowLevel
 from .mux import Mux, mux
 from .notice import Notice
 from .observer import ServerObserver
@@ -73,6 +74,7 @@ __all__ = [
     "InvalidStatus",
     "InvalidURI",
     "JSONCodec",
+    "LowLevel",
     "MessageReader",
     "Mux",
     "NegotiationError",

@@ -394,6 +394,17 @@ class Connection:
         self.flush_protocol()
         return ping
 
+    def commit_frame(self, frame: Frame) -> None:
+        """Take a frame over for sending as it is, behind everything that was committed.
+
+        :raises ValueError: its opcode doesn't have four bits
+        """
+        self._queue_output()
+        self.protocol.send_frame(frame)
+        for data in self.protocol.data_to_send():
+            self.outbox.add_in_order(data)
+        self.pump()
+
     def flush_protocol(self) -> None:
         """Send what the protocol wants sent."""
         self._queue_output()

@@ -45,7 +45,6 @@ class Outbox:
 
     def add(self, data: bytes) -> None:
         """Add what the protocol gave: a frame, the handshake, or b"" for the end of the stream."""
-        self.size += len(data)
         opcode = data[0] & 0x0F if data else None  # neither lane's letters: b"G"ET, b"H"TTP
         if opcode == _PONG:
             if len(self._pongs) == MAX_PONGS:
@@ -54,7 +53,16 @@ class Outbox:
             self._pongs.append(data)
         elif opcode == _PING:
             self._pings.append(data)
-        elif self._lane is None:
+        else:
+            self.add_in_order(data)
+            return
+        self.size += len(data)
+        self.count += 1
+
+    def add_in_order(self, data: bytes) -> None:
+        """Add what passes nothing, whatever it is."""
+        self.size += len(data)
+        if self._lane is None:
             self._lane = deque([data])
         elif data and len(self._lane[-1]) + len(data) <= JOINED:
             last = self._lane[-1]

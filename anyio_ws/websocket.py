@@ -25,6 +25,7 @@ from .errors import Call, not_open_yet
 from .events import Event
 from .exceptions import ConnectionClosed, ConnectionClosedOK, ProtocolError
 from .json_codecs import ANYTHING, DecodedMessages, json_decoder, json_encoder
+from .lowlevel import LowLevel
 from .notice import Notice
 from .options import ServerConfig
 from .receiving import Discarding, Events, Fragments, MessageReader, take_nowait, wait_for_message
@@ -240,6 +241,11 @@ class WebSocket(ObjectStream[str | bytes]):
     def set_shutting_down(self, notice: Notice) -> None:
         """Not for users: the server's own notice."""
         self._shutting_down = notice
+
+    @property
+    def lowlevel(self) -> LowLevel:
+        """Ways past the rules of the protocol: frames of any kind, whatever comes of it."""
+        return LowLevel(self._connection)
 
     # Receiving.
 

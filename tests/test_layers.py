@@ -83,7 +83,7 @@ SHELVES: list[tuple[str, str]] = [
     ("websocket", "redirects"),
     ("websocket", "connection"),
     ("websocket", "waiting"),
-    ("websocket", "receiving"),
+    ("websocket", "receiving lowlevel"),
     ("websocket", "websocket"),
     ("websocket", "opening"),
     ("websocket", "accepting"),

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, cast
 
 from ..exceptions import ProtocolError, ProtocolViolation
 from .codec import Payload, apply_mask, decode_messages, encode_frame
@@ -36,7 +36,10 @@ PART: Final = 2**13
 
 
 class Opcode(enum.IntEnum):
-    """What a frame is (RFC 6455, section 5.2)."""
+    """What a frame is (RFC 6455, section 5.2).
+
+    The others are reserved. ``Opcode(0x3)`` is one all the same, for who sends it; it's never received.
+    """
 
     CONT = 0x0
     TEXT = 0x1
@@ -44,6 +47,15 @@ class Opcode(enum.IntEnum):
     CLOSE = 0x8
     PING = 0x9
     PONG = 0xA
+
+    @classmethod
+    def _missing_(cls, value: object) -> Opcode | None:
+        if value not in range(16):
+            return None
+        reserved = int.__new__(cls, cast("int", value))
+        reserved._name_ = f"RESERVED_{value:X}"
+        reserved._value_ = int(reserved)
+        return reserved
 
 
 OPCODES: Final = {int(opcode): opcode for opcode in Opcode}
@@ -191,7 +203,7 @@ class Frame(NamedTuple):
 
         :raises ValueError: a control frame that is fragmented or longer than 125 bytes
         """
-        opcode, data, fin, rsv1, rsv2, rsv3 = self
+        opcode, data, fin, *_ = self
         if opcode & 0x8:
             if len(data) > MAX_CONTROL_PAYLOAD:
                 raise ValueError(
@@ -200,6 +212,11 @@ class Frame(NamedTuple):
                 )
             if not fin:
                 raise ValueError("control frames can't be fragmented")
+        return self.serialize_unchecked(mask)
+
+    def serialize_unchecked(self, mask: bytes | None = None) -> bytes:
+        """As `serialize`, whatever the frame is."""
+        opcode, data, fin, rsv1, rsv2, rsv3 = self
         return encode_frame(fin << 7 | rsv1 << 6 | rsv2 << 5 | rsv3 << 4 | opcode, data, mask)
 
 

@@ -461,6 +461,24 @@ class Protocol:
         self._require_open()
         self._write_frame(Frame(Opcode.PONG, _as_bytes(data)))
 
+    def send_frame(self, frame: Frame) -> None:
+        """Send a frame as it is, whatever the protocol says about it: reserved opcodes and bits, any size.
+
+        For tests, and for what goes beyond RFC 6455. It isn't compressed, but masked if it's a client's. None
+        of it is taken note of: a message that begins so has to be continued so, and after a Close frame the
+        connection is as open as before.
+
+        :raises ProtocolError: the connection isn't open
+        :raises ValueError: the opcode doesn't have four bits
+        """
+        self._require_open()
+        opcode, data, *flags = frame
+        frame = Frame(Opcode(opcode), _as_bytes(data), *flags)
+        key = self.masking_key() if self.side is Side.CLIENT else None
+        if self._debug:
+            self.log(logging.DEBUG, "> %s", frame)
+        self._writes.append(frame.serialize_unchecked(key))
+
     def fail(self, code: int, reason: str = "") -> None:
         """Fail the connection (RFC 6455, section 7.1.7): send a Close frame, take no more input.
 

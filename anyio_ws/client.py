@@ -33,6 +33,7 @@ from .sansio import (
 )
 from .sansio.connect import ConnectProtocol
 from .sansio.headers import build_authority
+from .sansio.masking import checked_keys
 from .sansio.uri import ProxyURI, without_credentials
 from .transports.base import Transport
 from .transports.dial import Connectable, dial, dial_socket, dial_unix, over, over_dialled
@@ -267,6 +268,8 @@ class _Attempt(ConnectionContext):
             max_header_count=config.max_header_count,
             logger=config.logger,
         )
+        if config.insecure_masking_key is not None:
+            self._protocol.masking_key = checked_keys(config.insecure_masking_key)
 
     async def _connect(self) -> Connection:
         try:

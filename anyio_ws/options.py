@@ -158,6 +158,7 @@ class ClientOptions(CommonOptions, total=False):
     socket_options: Sequence[SocketOption]
     cookies: Mapping[str, str] | CookieJar | None
     max_redirects: int
+    insecure_masking_key: Callable[[], bytes] | None
 
 
 class ServerOptions(CommonOptions, total=False):
@@ -303,6 +304,12 @@ class ClientConfig(CommonConfig):
     socket_options: Sequence[SocketOption] = ()
     """``(level, option, value)``, as `socket.socket.setsockopt` takes them, to set in this order before the
     socket connects. One that the operating system refuses is a `ConnectError` that names it."""
+    insecure_masking_key: Callable[[], bytes] | None = None
+    """Insecure: a plain function that returns the masking key of each frame, 4 bytes, in place of what nobody
+    can predict; ``lambda: bytes(4)`` leaves payloads readable in a capture. Whoever chooses what is sent can
+    then make a proxy on the way take it for HTTP (RFC 6455, section 10.3). If it raises, or returns something
+    else, which is a `ValueError`, so does `WebSocket.send`, and nothing was sent; Ping, Pong and Close are
+    sent with a key of ours, and that is logged."""
 
     def __post_init__(self) -> None:
         CommonConfig.__post_init__(self)
@@ -310,6 +317,9 @@ class ClientConfig(CommonConfig):
         # Raises what is wrong before anything is dialled; and an iterator can be read only once.
         _check_header("Origin", self.origin)
         _check_header("User-Agent", self.user_agent_header)
+        key: object = self.insecure_masking_key
+        if key is not None and (not callable(key) or inspect.iscoroutinefunction(key)):
+            raise TypeError(f"insecure_masking_key must be a plain function, not {key!r}")
         object.__setattr__(self, "additional_headers", Headers(self.additional_headers or {}))
         object.__setattr__(self, "cookies", checked_cookies(self.cookies))
         _check_local_address(self.local_address)

@@ -650,7 +650,12 @@ class WebSocket(ObjectStream[str | bytes]):
         for start in range(0, size, MAX_FRAME):
             end = start + MAX_FRAME
             last = fin and end >= size
-            connection.commit(opcode, data[start:end], fin=last, compress=compress)
+            try:
+                connection.commit(opcode, data[start:end], fin=last, compress=compress)
+            except BaseException:  # no memory; insecure_masking_key
+                if start:
+                    connection.break_off()  # what was committed of it can't be completed
+                raise
             opcode = Opcode.CONT
 
     async def _send_fragments(

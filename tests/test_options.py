@@ -149,6 +149,16 @@ def test_values_of_one_side_are_checked_too() -> None:
         ClientConfig(additional_headers={"X-Bad": "two\r\nlines"})
 
 
+async def no_key() -> bytes:
+    return b"1234"
+
+
+@pytest.mark.parametrize("key", [b"1234", "1234", 4, no_key])
+def test_a_masking_key_comes_from_a_plain_function(key: Any) -> None:
+    with pytest.raises(TypeError, match="insecure_masking_key must be a plain function"):
+        ClientConfig(insecure_masking_key=key)
+
+
 @pytest.mark.parametrize(
     "origins",
     [

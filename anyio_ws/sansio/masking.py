@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
-__all__ = ["masking_key"]
+__all__ = ["checked_keys", "masking_key"]
 
 BLOCK: Final = 256
 """Keys that are drawn at a time."""
@@ -28,6 +29,18 @@ def masking_key() -> bytes:
         block = os.urandom(4 * BLOCK)
         _keys.extend(block[i : i + 4] for i in range(4, len(block), 4))
         return block[:4]
+
+
+def checked_keys(source: Callable[[], object]) -> Callable[[], bytes]:
+    """Return what gives the keys of *source*, and raises `ValueError` for what is none."""
+
+    def key() -> bytes:
+        given = source()
+        if not isinstance(given, bytes) or len(given) != 4:
+            raise ValueError(f"a masking key has 4 bytes; insecure_masking_key returned {given!r}")
+        return given
+
+    return key
 
 
 if hasattr(os, "register_at_fork"):  # as everywhere where there is a fork

@@ -153,7 +153,7 @@ class Protocol:
         self.hold_failures = False
         """Whether a violation waits for `release_failure`."""
         self.masking_key: Callable[[], bytes] = masking_key
-        """Where a client's masking keys come from."""
+        """Where a client's masking keys come from. What it raises comes out of sending messages."""
 
         self._debug = self.logger.isEnabledFor(logging.DEBUG)
         self._state = ConnectionState(state)
@@ -690,9 +690,26 @@ class Protocol:
         self._state.process(Trigger.CLOSE_SENT)
 
     def _serialize(self, frame: Frame) -> bytes:
+        key = None
+        if self.side is _CLIENT:
+            key = masking_key() if self.masking_key is masking_key else self._given_key(frame)
+        data = frame.serialize(key)
         if self._debug:
             self.log(logging.DEBUG, "> %s", frame)
-        return frame.serialize(self.masking_key() if self.side is Side.CLIENT else None)
+        return data
+
+    def _given_key(self, frame: Frame) -> bytes:
+        if frame.opcode < 0x8:
+            return self.masking_key()
+        # Most control frames are sent without anybody asking, who could be told: in answer to others, to keep
+        # the connection alive, to fail it.
+        try:
+            return self.masking_key()
+        except Exception as exc:
+            self.log(
+                logging.ERROR, "no masking key for a %s frame", frame.opcode.name, exc_info=exc
+            )
+            return masking_key()
 
     def _write_frame(self, frame: Frame) -> None:
         self._writes.append(self._serialize(frame))

@@ -85,6 +85,7 @@ class Connection:
         "_unawaited",
         "_will_pump",
         "_written_at",
+        "between_fragments",
         "changed",
         "closed_here",
         "config",
@@ -133,6 +134,8 @@ class Connection:
         self.sending_fragments = False
         self.recording = False
         """Whether Pings and Pongs go into the inbox, too."""
+        self.between_fragments = False
+        """Whether they do so between the fragments of a message, and not before it."""
         self.discarding = False
         """Whether nobody wants messages, for now."""
         self.pings: dict[bytes, Ping] = {}
@@ -265,6 +268,11 @@ class Connection:
         """Whether *reader* is the one who receives."""
         return self.receiver is reader
 
+    def start_recording(self, *, between_fragments: bool) -> None:
+        """Put Pings and Pongs into the inbox, too: before the message in assembly, or where they came."""
+        self.recording = True
+        self.between_fragments = between_fragments
+
     def stop_recording(self) -> None:
         """Drop the Pings and Pongs of the inbox, and put in no more."""
         self.recording = False
@@ -285,12 +293,11 @@ class Connection:
             self._resume()
         return message
 
-    def take_fragment(self) -> Fragment | None:
-        """Remove a fragment of the first message of the inbox, if one is here."""
-        fragment = self.inbox.take_fragment()
+    def take_part(self) -> None:
+        """Remove the first fragment, Ping or Pong of the inbox."""
+        self.inbox.take_part()
         if self._paused:
             self._resume()
-        return fragment
 
     def skip_message(self) -> None:
         """Drop the rest of the first message."""
@@ -657,7 +664,7 @@ class Connection:
                 if message.opcode is Opcode.PONG:
                     self._pong_received(message.data)
                 if self.recording and message.opcode is not Opcode.CLOSE and not self.closed_here:
-                    inbox.add_control(message)
+                    inbox.add_control(message, between_fragments=self.between_fragments)
             elif dropping:
                 if isinstance(message, Fragment):
                     inbox.skip_fragment(message)

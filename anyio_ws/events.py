@@ -21,6 +21,8 @@ __all__ = [
     "Connecting",
     "Disconnected",
     "Event",
+    "Fragment",
+    "FragmentEvent",
     "LifecycleEvent",
     "Ping",
     "Poll",
@@ -46,6 +48,14 @@ class Binary:
 
 
 @dataclass(frozen=True, slots=True)
+class Fragment:
+    """A part of a message, in place of `Text` or `Binary`, whose type *data* has; *final*: the last one."""
+
+    data: str | bytes
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """The peer's ping; it has been answered, unless ``auto_pong=False`` says otherwise."""
 
@@ -68,6 +78,10 @@ class Closed:
 
 
 Event: TypeAlias = Text | Binary | Ping | Pong | Closed
+"""What ``events()`` gives."""
+
+FragmentEvent: TypeAlias = Fragment | Ping | Pong | Closed
+"""What ``events(fragments=True)`` gives."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from .sansio import Fragment, Frame
 
 __all__ = ["Inbox"]
+
+_Item = TypeVar("_Item")
 
 SEPARATE: Final = 64
 """Fragments of a message that are kept apart; further ones are joined while they are small."""
@@ -37,17 +39,23 @@ class _Fragments:
     __slots__ = ("complete", "pieces", "size")
 
     def __init__(self) -> None:
-        self.pieces: deque[str | bytes] = deque()
+        # With Pings and Pongs that came in between, if somebody wants to see them there.
+        self.pieces: deque[str | bytes | Frame] = deque()
         self.size = FRAGMENTED
         self.complete = False
 
     def add(self, data: str | bytes) -> None:
-        if len(self.pieces) >= SEPARATE and len(data) < SMALL and len(self.pieces[-1]) < SMALL:
-            last = self.pieces.pop()
-            self.size -= _size(last) + FRAGMENT
-            data = _join([last, data])
+        if len(self.pieces) >= SEPARATE and len(data) < SMALL:
+            last = self.pieces[-1]
+            if not isinstance(last, Frame) and len(last) < SMALL:
+                self.pieces.pop()
+                self.size -= _size(last) + FRAGMENT
+                data = _join([last, data])
         self.size += _size(data) + FRAGMENT
         self.pieces.append(data)
+
+    def joined(self) -> str | bytes:
+        return _join([piece for piece in self.pieces if not isinstance(piece, Frame)])
 
 
 class Inbox:
@@ -80,13 +88,16 @@ class Inbox:
         self.received += len(messages)
         self.size += sum(map(_size, messages))
 
-    def add_control(self, frame: Frame) -> None:
+    def add_control(self, frame: Frame, *, between_fragments: bool) -> None:
         """Add a Ping or Pong, for whoever wants to see them in their place.
 
-        In the middle of a fragmented message that is before it: the message isn't there yet.
+        In the middle of a fragmented message that is before it: the message isn't there yet. Or between its
+        fragments, for who takes it part by part.
         """
         if self._assembling is None:
             self._messages.append(frame)
+        elif between_fragments:
+            self._assembling.pieces.append(frame)
         else:
             self._messages[-1] = frame
             self._messages.append(self._assembling)
@@ -117,7 +128,7 @@ class Inbox:
     def first(self) -> str | bytes | Frame:
         """Return the first message, whole, and leave it where it is; only if `count` isn't 0."""
         message = self._messages[0]
-        return _join(list(message.pieces)) if isinstance(message, _Fragments) else message
+        return message.joined() if isinstance(message, _Fragments) else message
 
     def take(self) -> str | bytes:
         """Remove the first message, whole; only if `count` isn't 0."""
@@ -128,33 +139,51 @@ class Inbox:
             return message
         if isinstance(message, _Fragments):
             self.size -= message.size
-            return _join(list(message.pieces))
+            return message.joined()
         if isinstance(message, Frame):
             self.size -= len(message.data)
             return message.data
         self.size -= _size(message)
         return message
 
-    def take_fragment(self) -> Fragment | None:
-        """Remove what is here of the first message, up to one fragment; None if there's nothing."""
+    def first_part(self) -> Fragment | Frame | None:
+        """Return a fragment of the first message, or a Ping or Pong, if that comes first.
+
+        Leaves it where it is; None if there's nothing. A message that isn't fragmented is one fragment.
+        """
         if not self._messages:
             return None
         message = self._messages[0]
+        if isinstance(message, Frame):
+            return message
         if not isinstance(message, _Fragments):
-            return Fragment(self.take(), final=True)
+            return Fragment(message, final=True)
         if not message.pieces:
             return None
-        data = message.pieces.popleft()
-        size = _size(data) + FRAGMENT
+        piece = message.pieces[0]
+        if isinstance(piece, Frame):
+            return piece
+        return Fragment(piece, final=message.complete and len(message.pieces) == 1)
+
+    def take_part(self) -> None:
+        """Remove what `first_part` gives."""
+        message = self._messages[0]
+        if not isinstance(message, _Fragments):
+            self.take()
+            return
+        piece = message.pieces.popleft()
+        if isinstance(piece, Frame):
+            self.count -= 1
+            self.size -= len(piece.data)
+            return
+        size = _size(piece) + FRAGMENT
         message.size -= size
-        final = message.complete and not message.pieces
         if message.complete:
             self.size -= size
-        if final:
-            self._messages.popleft()
-            self.count -= 1
-            self.size -= message.size
-        return Fragment(data, final)
+            if not message.pieces:
+                self._messages.popleft()
+                self.count -= 1
+                self.size -= message.size
 
     def skip(self) -> None:
         """Drop the rest of the first message, also what has yet to arrive of it."""
@@ -169,8 +198,14 @@ class Inbox:
 
     def drop_controls(self) -> None:
         """Drop the Pings and Pongs."""
-        for frame in [one for one in self._messages if isinstance(one, Frame)]:
-            self._messages.remove(frame)
+        self._drop_controls(self._messages)
+        for message in self._messages:
+            if isinstance(message, _Fragments):
+                self._drop_controls(message.pieces)
+
+    def _drop_controls(self, items: deque[_Item]) -> None:
+        for frame in [one for one in items if isinstance(one, Frame)]:
+            items.remove(cast("_Item", frame))
             self.count -= 1
             self.size -= len(frame.data)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar, cast
 
 import anyio
 from anyio.abc import ObjectReceiveStream, TaskGroup
@@ -16,13 +16,17 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from .connection import Connection
 from .contexts import exit_group
 from .errors import Call
-from .events import Binary, Closed, Event, Ping, Pong, Text
+from .events import Binary, Closed, Event, FragmentEvent, Ping, Pong, Text
+from .events import Fragment as FragmentReceived
 from .exceptions import ConnectionClosed
-from .sansio import Close, CloseCode, Frame, Opcode
+from .sansio import Close, CloseCode, Fragment, Frame, Opcode
 from .transports.interrupts import apply_to_trio, keep_interrupts_out
 from .waiting import wait_for_input
 
 __all__ = ["Discarding", "Events", "Fragments", "MessageReader", "take_nowait", "wait_for_message"]
+
+
+_Event = TypeVar("_Event")
 
 
 async def wait_for_message(connection: Connection) -> None:
@@ -38,6 +42,19 @@ async def wait_for_message(connection: Connection) -> None:
     while not inbox.count:
         _check_input(connection)
         await wait_for_input(connection)
+
+
+async def wait_for_part(connection: Connection) -> Fragment | Frame:
+    """Wait until the inbox has a fragment, a Ping or a Pong; return it, and leave it there.
+
+    :raises ConnectionClosed: there won't be one
+    """
+    if connection.pace.due():
+        await connection.pace.rest()
+    while (part := connection.inbox.first_part()) is None:
+        _check_input(connection)
+        await wait_for_input(connection)
+    return part
 
 
 def take_nowait(connection: Connection) -> str | bytes:
@@ -152,39 +169,38 @@ class Fragments:
 
     async def __anext__(self) -> str | bytes:
         """Wait for the next fragment. Cancelling loses nothing."""
-        connection = self._connection
-        if connection.pace.due():
-            await connection.pace.rest()
         if self._complete:
             raise StopAsyncIteration
-        while (fragment := connection.take_fragment()) is None:
-            _check_input(connection)
-            await wait_for_input(connection)
+        fragment = await wait_for_part(self._connection)
+        assert isinstance(fragment, Fragment), "a Ping or Pong, and nobody records them"
+        self._connection.take_part()
         self._begun = True
         self._complete = fragment.final
         return fragment.data
 
 
-class Events:
+class Events(Generic[_Event]):
     """A task that moves events from the inbox into a memory object stream; see `WebSocket.events`.
 
     An event leaves the inbox only after the stream's reader has got it, so one that isn't read stays.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, fragments: bool) -> None:
         self._connection = connection
+        self._fragments = fragments
+        self._in_message = False  # the fragments of which some were read, and not the last
         self._group: TaskGroup | None = None
-        self._stream: MemoryObjectReceiveStream[Event] | None = None
-        self._send: MemoryObjectSendStream[Event] | None = None
+        self._stream: MemoryObjectReceiveStream[_Event] | None = None
+        self._send: MemoryObjectSendStream[_Event] | None = None
 
-    async def __aenter__(self) -> ObjectReceiveStream[Event]:
+    async def __aenter__(self) -> ObjectReceiveStream[_Event]:
         self._connection.claim(self)
         apply_to_trio()
-        self._connection.recording = True
-        self._send, self._stream = anyio.create_memory_object_stream[Event]()
+        self._connection.start_recording(between_fragments=self._fragments)
+        self._send, self._stream = anyio.create_memory_object_stream[_Event]()
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        self._group.start_soon(self._move, self._send)
+        self._group.start_soon(self._move, cast("MemoryObjectSendStream[object]", self._send))
         return self._stream
 
     async def __aexit__(
@@ -203,25 +219,40 @@ class Events:
             self._stream.close()  # and not aclose(): nothing here may be cancelled
             self._send.close()
             self._connection.stop_recording()
+            if self._in_message:
+                self._connection.skip_message()
             self._connection.disclaim(self)
 
     @keep_interrupts_out
-    async def _move(self, stream: MemoryObjectSendStream[Event]) -> None:
-        connection = self._connection
+    async def _move(self, stream: MemoryObjectSendStream[object]) -> None:
+        move = self._move_part if self._fragments else self._move_message
         try:
             while True:
                 try:
-                    await wait_for_message(connection)
+                    await move(stream)
                 except ConnectionClosed as exc:
                     await stream.send(_as_closed(exc.rcvd))
                     break
-                await stream.send(_as_event(connection.inbox.first()))
-                if connection.inbox.count:  # otherwise aclose() has dropped everything
-                    connection.take()
         except anyio.BrokenResourceError:
             pass  # the reader closed its end before the end of the block
         # Not when cancelled: a reader that is cancelled as well must not take that for the end.
         stream.close()
+
+    async def _move_message(self, stream: MemoryObjectSendStream[object]) -> None:
+        connection = self._connection
+        await wait_for_message(connection)
+        await stream.send(_as_event(connection.inbox.first()))
+        if connection.inbox.count:  # otherwise aclose() has dropped everything
+            connection.take()
+
+    async def _move_part(self, stream: MemoryObjectSendStream[object]) -> None:
+        connection = self._connection
+        part = await wait_for_part(connection)
+        await stream.send(_as_event(part))
+        if connection.inbox.first_part() is not None:
+            connection.take_part()
+        if isinstance(part, Fragment):
+            self._in_message = not part.final
 
 
 def _as_closed(close: Close | None) -> Closed:
@@ -230,9 +261,11 @@ def _as_closed(close: Close | None) -> Closed:
     return Closed(close.code, close.reason)
 
 
-def _as_event(message: str | bytes | Frame) -> Event:
+def _as_event(message: str | bytes | Fragment | Frame) -> Event | FragmentEvent:
     if isinstance(message, str):
         return Text(message)
     if isinstance(message, bytes):
         return Binary(message)
+    if isinstance(message, Fragment):
+        return FragmentReceived(message.data, message.final)
     return Ping(message.data) if message.opcode is Opcode.PING else Pong(message.data)

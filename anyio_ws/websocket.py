@@ -22,7 +22,7 @@ from anyio.lowlevel import checkpoint
 from .connection import Connection
 from .contexts import comes_only_once
 from .errors import Call, not_open_yet
-from .events import Event
+from .events import Event, FragmentEvent
 from .exceptions import ConnectionClosed, ConnectionClosedOK, ProtocolError
 from .json_codecs import ANYTHING, DecodedMessages, json_decoder, json_encoder
 from .lowlevel import LowLevel
@@ -365,7 +365,21 @@ class WebSocket(ObjectStream[str | bytes]):
         """
         return Fragments(self._connection)
 
-    def events(self) -> AbstractAsyncContextManager[ObjectReceiveStream[Event]]:
+    @overload
+    def events(
+        self, *, fragments: Literal[False] = False
+    ) -> AbstractAsyncContextManager[ObjectReceiveStream[Event]]: ...
+    @overload
+    def events(
+        self, *, fragments: Literal[True]
+    ) -> AbstractAsyncContextManager[ObjectReceiveStream[FragmentEvent]]: ...
+    @overload
+    def events(
+        self, *, fragments: bool
+    ) -> AbstractAsyncContextManager[ObjectReceiveStream[Event | FragmentEvent]]: ...
+    def events(
+        self, *, fragments: bool = False
+    ) -> AbstractAsyncContextManager[ObjectReceiveStream[object]]:
         """Receive everything that arrives, typed: ``async with ws.events() as events``.
 
         Gives a stream of `anyio_ws.events`: messages, pings (which are answered all the same, unless
@@ -373,8 +387,12 @@ class WebSocket(ObjectStream[str | bytes]):
         the stream ends. Inside, `receive` raises ``anyio.BusyResourceError``; messages not taken by the end
         of the block are left for it. It takes a task and a scheduling round per event, which `receive`
         doesn't.
+
+        :param fragments: give messages in their fragments, as they arrive, with the pings and pongs between
+            them where they came. Fragments of a text are `str`: a character that is cut comes with the rest
+            of it. What is left of a message that was begun is discarded at the end of the block
         """
-        return Events(self._connection)
+        return Events[object](self._connection, fragments=fragments)
 
     def discard_incoming(self) -> AbstractAsyncContextManager[None]:
         """Drop what arrives, for programs that only send: ``async with ws.discard_incoming():``.

@@ -66,7 +66,7 @@ SHELVES: list[tuple[str, str]] = [
     ("sansio", "sansio.codec sansio.masking sansio.headers sansio.uri sansio.state sansio.logs"),
     ("sansio", "sansio.frames"),
     ("sansio", "sansio.extensions sansio.extensions.*"),
-    ("sansio", "sansio.messages"),
+    ("sansio", "sansio.messages sansio.trace"),
     ("sansio", "sansio.head"),
     ("sansio", "sansio.http"),
     ("sansio", "sansio.protocol"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import logging
 import secrets
 from collections.abc import Sequence
 
@@ -134,7 +133,8 @@ class ClientProtocol(Protocol):
             raise ProtocolError("can't send a request: the handshake is over")
         data = request.serialize()
         if self._debug:
-            self.log(logging.DEBUG, "> %s %s HTTP/1.1", request.method, request.path)
+            start = f"{request.method} {request.path} HTTP/{request.http_version}"
+            self._log_head(">", start, request.headers)
         self._writes.append(data)
 
     def _check_response(self, response: Response) -> None:
@@ -197,9 +197,8 @@ class ClientProtocol(Protocol):
             if response is None:
                 return
             if self._debug:
-                self.log(
-                    logging.DEBUG, "< HTTP/1.1 %d %r", response.status_code, response.reason_phrase
-                )
+                start = f"HTTP/1.1 {response.status_code} {response.reason_phrase}"
+                self._log_head("<", start, response.headers, response.body)
             self._events.append(response)
             self._check_response(response)
         except InvalidHandshake as exc:

@@ -19,6 +19,7 @@ for "need more".
 
 from __future__ import annotations
 
+import codecs
 import enum
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, cast
@@ -33,6 +34,12 @@ BytesLike = bytes | bytearray | memoryview
 MAX_CONTROL_PAYLOAD: Final = 125  # RFC 6455, 5.5
 
 PART: Final = 2**13
+
+SHOWN_TEXT: Final = 75
+"""Bytes of a text that a log shows."""
+
+SHOWN_BYTES: Final = 25
+"""The same of anything else: each may take four characters."""
 
 
 class Opcode(enum.IntEnum):
@@ -220,21 +227,33 @@ class Frame(NamedTuple):
         return encode_frame(fin << 7 | rsv1 << 6 | rsv2 << 5 | rsv3 << 4 | opcode, data, mask)
 
 
-def describe(frame: Frame) -> str:
-    """One line for a log: opcode, a shortened payload, its size, flags."""
-    opcode, data, fin, *rsv = frame
+def describe(frame: Frame, coded: Frame | None = None, coded_size: int | None = None) -> str:
+    """One line for a log: opcode, a shortened payload, its size, flags.
+
+    :param coded: the frame as an extension has made it, or got it: what is said of the reserved bits
+    :param coded_size: bytes of its payload; by default as many as it has
+    """
+    opcode, data, fin, *_ = frame
+    rsv = (coded or frame)[3:]
+    if coded is not None and coded_size is None:
+        coded_size = len(coded.data)
     if opcode is Opcode.CLOSE:
         try:
             shown = str(Close.parse(data))
         except ProtocolViolation as exc:
             shown = f"{data!r} ({exc})"
-    elif opcode is Opcode.TEXT and fin and len(data) <= 75:
-        shown = repr(data.decode(errors="replace"))
-    elif len(data) <= 25:
+    elif opcode is Opcode.TEXT and fin:
+        whole = len(data) <= SHOWN_TEXT
+        text, _ = codecs.utf_8_decode(data[:SHOWN_TEXT], "replace", whole)
+        shown = repr(text) if whole else f"{text!r}..."
+    elif len(data) <= SHOWN_BYTES:
         shown = repr(data)
     else:
-        shown = f"{data[:16]!r}..."
-    flags = [name for name, on in zip(("rsv1", "rsv2", "rsv3"), rsv, strict=True) if on]
+        shown = f"{data[:SHOWN_BYTES]!r}..."
+    flags: list[str] = []
+    if coded_size not in (None, len(data)):
+        flags.append(f"{coded_size} on the wire")
+    flags += [name for name, on in zip(("rsv1", "rsv2", "rsv3"), rsv, strict=True) if on]
     if not fin:
         flags.append("continued")
     return ", ".join([f"{opcode.name} {shown} [{len(data)} bytes", *flags]) + "]"

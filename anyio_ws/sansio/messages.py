@@ -83,8 +83,8 @@ class MessageAssembler:
         "_rsv",
         "_size",
         "_watch",
-        "_wire_size",
         "max_frame_size",
+        "wire_size",
     )
 
     def __init__(
@@ -112,7 +112,8 @@ class MessageAssembler:
         self._fragments = 0
         self._size = 0  # bytes of payload, after decoding
         self._encoded = 0  # bytes of payload before decoding
-        self._wire_size = 0  # of the frame that is arriving
+        self.wire_size = 0
+        """Bytes of the latest data frame, before decoding."""
         self._decoder: codecs.IncrementalDecoder | None = None
         # Of the frame that is arriving:
         self._watch = False  # is it text whose bytes can be checked at once?
@@ -168,7 +169,7 @@ class MessageAssembler:
             extension.check_header(opcode, rsv)
         if opcode is not Opcode.CONT:
             self._message_rsv = rsv
-        self._wire_size = size
+        self.wire_size = size
         encoders = self._encoders(rsv)
         self._watch = not encoders and Opcode.TEXT in (opcode, self._opcode)
         if not encoders:
@@ -219,7 +220,7 @@ class MessageAssembler:
         else:
             self._fragments += 1
             self._size += len(data)
-            self._encoded += self._wire_size
+            self._encoded += self.wire_size
         return frame, content
 
     def _decoded(self, frame: Frame) -> Frame:

@@ -43,12 +43,15 @@ from .frames import (
     FrameDecoder,
     Opcode,
     check_close,
+    describe,
 )
+from .headers import Headers
 from .http import Request, Response
 from .logs import LoggerLike, log
 from .masking import masking_key
 from .messages import MAX_FRAGMENTS, Fragment, MessageAssembler
 from .state import ConnectionState, Side, State, Trigger
+from .trace import head_lines
 
 __all__ = ["SEND_EOF", "Event", "Message", "Protocol"]
 
@@ -195,6 +198,10 @@ class Protocol:
         if self.logger.isEnabledFor(level):
             extra = {"connection_id": str(self.id), "remote_address": self.remote_address}
             log(self.logger, level, extra, message, *args, exc_info=exc_info)
+
+    def _log_head(self, direction: str, start: str, headers: Headers, body: bytes = b"") -> None:
+        for line in head_lines(start, headers, body):
+            self.log(logging.DEBUG, "%s %s", direction, line)
 
     # What is known about the connection.
 
@@ -474,10 +481,10 @@ class Protocol:
         self._require_open()
         opcode, data, *flags = frame
         frame = Frame(Opcode(opcode), _as_bytes(data), *flags)
-        key = self.masking_key() if self.side is Side.CLIENT else None
+        wire = frame.serialize_unchecked(self.masking_key() if self.side is _CLIENT else None)
         if self._debug:
-            self.log(logging.DEBUG, "> %s", frame)
-        self._writes.append(frame.serialize_unchecked(key))
+            self.log(logging.DEBUG, "> %s", describe(frame))
+        self._writes.append(wire)
 
     def fail(self, code: int, reason: str = "") -> None:
         """Fail the connection (RFC 6455, section 7.1.7): send a Close frame, take no more input.
@@ -589,15 +596,17 @@ class Protocol:
     def _receive_frame(self, frame: Frame) -> None:
         opcode = frame.opcode
         if opcode < 0x8:
+            coded = frame
             frame, content = self._assembler.end_frame(frame)
             if self._debug:
-                self.log(logging.DEBUG, "< %s", frame)
+                shown = describe(frame, coded, self._assembler.wire_size)
+                self.log(logging.DEBUG, "< %s", shown)
             if self._messages is not None:
                 whole = frame.fin and opcode is not Opcode.CONT
                 self._messages.append(content if whole else Fragment(content, frame.fin))
         else:
             if self._debug:  # before the answer to it is logged
-                self.log(logging.DEBUG, "< %s", frame)
+                self.log(logging.DEBUG, "< %s", describe(frame))
             if opcode is Opcode.PING and self._auto_pong:
                 self._answer_ping(frame.data)
             elif opcode is Opcode.CLOSE:
@@ -674,9 +683,10 @@ class Protocol:
 
     def _write_encoded(self, frame: Frame, *, compress: bool) -> None:
         try:
+            coded = frame
             for extension in self._extensions:
-                frame = extension.encode(frame, compress=compress)
-            self._write_frame(frame)
+                coded = extension.encode(coded, compress=compress)
+            self._writes.append(self._serialize(coded, frame))
         except BaseException:  # no memory; Ctrl-C
             for extension in self._extensions:
                 extension.forget_encoded()
@@ -689,13 +699,14 @@ class Protocol:
             self._rcvd_then_sent = True
         self._state.process(Trigger.CLOSE_SENT)
 
-    def _serialize(self, frame: Frame) -> bytes:
+    def _serialize(self, frame: Frame, uncoded: Frame | None = None) -> bytes:
         key = None
         if self.side is _CLIENT:
             key = masking_key() if self.masking_key is masking_key else self._given_key(frame)
         data = frame.serialize(key)
         if self._debug:
-            self.log(logging.DEBUG, "> %s", frame)
+            shown = describe(frame) if uncoded is None else describe(uncoded, frame)
+            self.log(logging.DEBUG, "> %s", shown)
         return data
 
     def _given_key(self, frame: Frame) -> bytes:

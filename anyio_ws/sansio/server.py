@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
@@ -216,9 +215,8 @@ class ServerProtocol(Protocol):
             raise ProtocolError("can't send a response: the handshake is over")
         data = response.serialize(body=self._request is None or self._request.method != "HEAD")
         if self._debug:
-            self.log(
-                logging.DEBUG, "> HTTP/1.1 %d %s", response.status_code, response.reason_phrase
-            )
+            start = f"HTTP/1.1 {response.status_code} {response.reason_phrase}"
+            self._log_head(">", start, response.headers, response.body)
         self._writes.append(data)
         self.answered = response.status_code
         self._reader = None
@@ -320,9 +318,8 @@ class ServerProtocol(Protocol):
             return
         self._request = request
         if self._debug:
-            self.log(
-                logging.DEBUG, "< %s %s HTTP/%s", request.method, request.path, request.http_version
-            )
+            start = f"{request.method} {request.path} HTTP/{request.http_version}"
+            self._log_head("<", start, request.headers)
         held = self._reader.trailing_data()
         self._reader = None
         self._events.append(request)

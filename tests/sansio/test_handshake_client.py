@@ -528,7 +528,15 @@ def test_the_handshake_is_logged_at_debug(caplog: pytest.LogCaptureFixture) -> N
     protocol.receive_eof()
     assert [record.getMessage() for record in caplog.records] == [
         "> GET /chat?x=1 HTTP/1.1",
-        r"< HTTP/1.1 200 '\x1b[31m'",
+        "> Host: example.com",
+        "> Upgrade: websocket",
+        "> Connection: Upgrade",
+        "> Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "> Sec-WebSocket-Version: 13",
+        r"< 'HTTP/1.1 200 \x1b[31m'",
+        "< Upgrade: websocket",
+        "< Connection: Upgrade",
+        "< Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
     ]
 
 

@@ -784,9 +784,27 @@ def test_the_handshake_is_logged_at_debug(caplog: pytest.LogCaptureFixture) -> N
     caplog.set_level(logging.DEBUG, logger="anyio_ws.server")
     answer(ServerProtocol(), request_bytes())
     answer(ServerProtocol(), request_bytes(line="POST /x HTTP/1.1"))
-    assert [record.getMessage() for record in caplog.records] == [
+    asked = [
+        "< Host: server.example.com",
+        "< Upgrade: websocket",
+        "< Connection: Upgrade",
+        "< Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "< Sec-WebSocket-Version: 13",
+    ]
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line for line in lines if not line.startswith("> Date: ")] == [
         "< GET /chat HTTP/1.1",
+        *asked,
         "> HTTP/1.1 101 Switching Protocols",
+        "> Upgrade: websocket",
+        "> Connection: Upgrade",
+        "> Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
         "< POST /x HTTP/1.1",
+        *asked,
         "> HTTP/1.1 405 Method Not Allowed",
+        "> Connection: close",
+        "> Content-Length: 67",
+        "> Content-Type: text/plain; charset=utf-8",
+        "> Allow: GET",
+        r"> BODY 'Failed to open a WebSocket connection: method POST instead of GET.\n' [67 bytes]",
     ]

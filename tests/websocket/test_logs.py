@@ -10,10 +10,13 @@ import anyio
 import pytest
 
 from anyio_ws import (
+    ConnectError,
     ConnectionClosed,
+    InvalidStatus,
     ServerObserver,
     WebSocket,
     accept_websocket,
+    basic_auth,
     open_server,
     open_websocket,
 )
@@ -146,7 +149,7 @@ def test_an_adapter_of_yours_keeps_what_it_adds(
     protocol = ServerProtocol(logger=logger)
     protocol.remote_address = ("127.0.0.1", 5)
     protocol.receive_data(handshake_request("/"))
-    (record,) = caplog.records
+    record = caplog.records[0]
     assert vars(record)["tenant"] == "blue"
     assert who(record) == (str(protocol.id), ("127.0.0.1", 5))
     assert record.getMessage().startswith("[mine] < GET" if nested else "< GET")
@@ -159,5 +162,47 @@ def test_an_adapters_own_attribute_of_that_name_counts(caplog: pytest.LogCapture
     )
     protocol = ServerProtocol(logger=logger)
     protocol.receive_data(handshake_request("/"))
-    (record,) = caplog.records
-    assert who(record) == (str(protocol.id), "a proxy's client")
+    assert {who(record) for record in caplog.records} == {(str(protocol.id), "a proxy's client")}
+
+
+# -- secrets
+
+
+def said(records: list[logging.LogRecord]) -> str:
+    """Everything that a record could show, in whatever way it is shown."""
+    formatter = logging.Formatter()
+    return "\n".join(f"{formatter.format(record)} {vars(record)!r}" for record in records)
+
+
+async def test_no_record_of_a_session_has_its_credentials(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    secrets = ["opensesame", "b3BlbnNlc2FtZQ", "YWRhOm9wZW5zZXNhbWU", "cookiesecret", "wrongone"]
+    basic = basic_auth("staff", ("ada", "opensesame"))
+
+    async def fail(ws: WebSocket) -> None:
+        await ws.receive()
+        raise RuntimeError("a bug")
+
+    headers = {"Set-Cookie": "id=cookiesecret"}
+    async with open_server(
+        fail, "127.0.0.1", 0, process_request=basic, additional_headers=headers
+    ) as server:
+        address = f"127.0.0.1:{server.port}"
+        cookie = {"Cookie": "id=cookiesecret", "Proxy-Authorization": "Basic b3BlbnNlc2FtZQ=="}
+        url = f"ws://ada:opensesame@{address}/"
+        async with open_websocket(url, additional_headers=cookie) as ws:
+            await ws.send("hello")
+            await ws.wait_closed()
+        with pytest.raises(InvalidStatus):
+            async with open_websocket(f"ws://ada:wrongone@{address}/"):
+                pass
+    with pytest.raises(ConnectError):
+        async with open_websocket(f"ws://ada:opensesame@{address}/"):
+            pass
+    everything = said(caplog.records)
+    assert "Authorization: [redacted]" in everything
+    assert "> TEXT 'hello' [5 bytes]" in everything
+    assert "RuntimeError: a bug" in everything
+    assert [secret for secret in secrets if secret in everything] == []

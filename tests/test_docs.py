@@ -32,6 +32,11 @@ PRINTS = {
     "then sent 1008 (policy violation) a valid token was expected\n",
     "forever": "serving\nended by SIGTERM\n",
     "give_up_sending": "given up: True\nas many as were sent: True\n",
+    "fragment_events": "Fragment(data='in two ', final=False)\n"
+    "Ping(data=b'still here')\n"
+    "Fragment(data='parts', final=False)\n"
+    "Fragment(data='', final=True)\n"
+    "Closed(code=1000, reason='')\n",
     "graceful": "hello\nSIGTERM, 1 connections\nplease leave\nended\n",
     "handler_errors": "client: received 1011 (internal error); then sent 1011 (internal error)\n"
     "12.5\n"
@@ -41,10 +46,15 @@ PRINTS = {
     "hooks": "this sample True\n410 That is gone.\n200 fine\n404 There are only WebSockets here.\n"
     "410 That is gone.\n",
     "json_logs": "ERROR connection handler failed\nRuntimeError: a bug\nTrue 36\n",
+    "json_messages": "Trade(symbol='EURUSD', price=1.0953)\n"
+    '{"symbol":"EURUSD","price":"unknown"} is '
+    "not the JSON that was expected: Expected `float`, got `str` - at `$.price`\n"
+    "1.0954\n",
     "lifecycle_events": "connecting\nreceived hello\nthe server closes: 1012 restarting\nin order\n"
     "again in 0 seconds\nconnecting\n",
     "listeners": "over TCP\nhere\n",
     "listen": "you said 'hello'\nb'and this is binary'\n",
+    "messages": "b'hello ada'\nand goodbye\nno text, but here it is: b'\\xff\\xfe'\n",
     "metrics": "ws_connection_seconds_count 1.0\n"
     "ws_opened_total 1.0\nws_messages_received_total 1.0\nws_messages_sent_total 1.0\n",
     "mounted": "hello 1\n",
@@ -64,10 +74,19 @@ PRINTS = {
     "own_policy": "welcome after 2\nlogged in elsewhere: in another tab\n"
     "given up: 4001 (private use) in another tab\n",
     "reconnecting": "one\ntwo\nthree\n",
+    "raw_frames": "1002 (protocol error) reserved opcode 0x3\n"
+    "1002 (protocol error) PING frame of 126 bytes or more exceeds the limit of 125\n"
+    "1007 (invalid data) text isn't UTF-8: invalid start byte, byte 0xff\n",
     "routes": "/ welcome\n/rooms/caf%C3%A9?since=5 this is café\n/files/logs/today you follow logs/today\n"
     "/rooms 404\n/admin/users/ada 401\nroot watches ada\n",
     "task_group": "HELLO\n",
     "tls_server": "wss\nyou used 127.0.0.1\n",
+    "trace": "> GET /feed HTTP/1.1\n> Upgrade: websocket\n> Connection: Upgrade\n"
+    "> Authorization: [redacted]\n> User-Agent: anyio-ws\n"
+    "< HTTP/1.1 101 Switching Protocols\n< Upgrade: websocket\n< Connection: Upgrade\n"
+    "< Server: anyio-ws\n"
+    "> TEXT 'hello' [5 bytes]\n< TEXT 'hello' [5 bytes]\n"
+    "> CLOSE 1000 (normal closure) [2 bytes]\n< CLOSE 1000 (normal closure) [2 bytes]\n",
     "unix_socket": "hello\n",
     "your_exception": "out of range: 999\ncancelled: True\n"
     "and the block goes on\nleft without an error\n",

@@ -30,6 +30,7 @@ from anyio_ws import (
 from anyio_ws.sansio.http import MAX_BODY
 from anyio_ws.testing import cancel_sweep
 
+from . import helpers
 from .forward import (
     ESTABLISHED,
     ForwardProxy,
@@ -478,7 +479,7 @@ async def test_a_block_that_is_cancelled_still_says_goodbye_through_the_tunnel()
                 await anyio.sleep_forever()
         with anyio.fail_after(10):
             await closed.wait()
-    assert codes == [1001]
+    assert codes == [1001 if helpers.over_sockets else 1006]  # on a stream, that would have to wait
 
 
 # -- what must not be shown

@@ -88,8 +88,8 @@ class ReconnectPolicy:
     Before the n-th attempt in a row it waits a random time between 0 and ``initial * factor ** (n - 1)``, at
     most ``cap``: clients that lost a server together don't come back together. Times are seconds.
 
-    Tried again are: what can't be reached or resolved, timeouts, TLS that breaks, an answer that breaks off or
-    isn't HTTP, the HTTP statuses in ``retry_statuses``, a proxy that fails otherwise than with 407; and
+    Tried again are: what can't be reached or resolved, timeouts, TLS that breaks, an answer that breaks off
+    or isn't HTTP, the HTTP statuses in ``retry_statuses``, a proxy that fails otherwise than with 407; and
     connections that ended with any code that isn't in ``fatal_codes``, or without one. Everything else is
     fatal: a certificate that isn't valid, other HTTP statuses, a server that doesn't speak WebSocket.
 

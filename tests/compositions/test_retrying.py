@@ -102,9 +102,7 @@ def test_what_will_not_pass_is_fatal(error: Exception) -> None:
 
 @pytest.mark.parametrize(("code", "retried"), [(407, False), (403, True), (502, True)])
 def test_a_proxy_that_wants_a_password_is_fatal(code: int, retried: bool) -> None:
-    error = ProxyError("no")
-    error.response = Response(code, "")  # type: ignore[attr-defined]  # where it has one
-    assert policy().retries(error) is retried
+    assert policy().retries(ProxyError("no", Response(code, ""))) is retried
 
 
 def test_statuses_and_codes_can_be_chosen() -> None:

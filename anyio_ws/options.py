@@ -17,10 +17,9 @@ import re
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypedDict, TypeVar, cast
 
-from .cookies import checked_cookies
+from .cookies import Cookies, checked_cookies
 from .json_codecs import JSONOption, check_codec
 from .observer import ServerObserver
 from .proxies import ProxyOption, known_proxy, needs_tls
@@ -156,7 +155,7 @@ class ClientOptions(CommonOptions, total=False):
     proxy: ProxyOption
     proxy_ssl: ssl_module.SSLContext | None
     socket_options: Sequence[SocketOption]
-    cookies: Mapping[str, str] | CookieJar | None
+    cookies: Cookies
     max_redirects: int
     insecure_masking_key: Callable[[], bytes] | None
 
@@ -276,9 +275,9 @@ class ClientConfig(CommonConfig):
     """The Origin header; None for none."""
     extensions: Sequence[ClientExtensionFactory] | None = None
     """To offer, in order of preference."""
-    additional_headers: HeadersLike | None = None
+    additional_headers: HeadersLike | None = field(default=None, repr=False)  # they may be secrets
     """Headers to add to the handshake request; one that the handshake sets is replaced."""
-    cookies: Mapping[str, str] | CookieJar | None = None
+    cookies: Cookies = field(default=None, repr=False)
     """To send: a mapping, of values as they stand in the Cookie header; or a jar of ``http.cookiejar``, which
     decides by the URL, taken as that of HTTP, and is told what every response sets, be it a refusal. A Cookie
     header in ``additional_headers`` goes before both."""

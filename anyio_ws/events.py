@@ -162,6 +162,7 @@ LifecycleEvent: TypeAlias = (
     | Ready
     | Poll
     | Event
+    | Fragment
     | Closing
     | Disconnected
     | BackOff

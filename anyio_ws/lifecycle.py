@@ -46,6 +46,7 @@ def websocket_events(
     *,
     poll: float | None = 5.0,
     reconnect: DecideRetry | None = None,
+    fragments: bool = False,
     unix_path: str | os.PathLike[str] | None = None,
     config: ClientConfig | None = None,
     **options: Unpack[ClientOptions],
@@ -63,6 +64,7 @@ def websocket_events(
 
     :param poll: seconds between `Poll` events while a connection is open; None or 0 for none
     :param reconnect: a `ReconnectPolicy`, or a function in its place; None: one attempt, one connection
+    :param fragments: give messages in their fragments; see `WebSocket.events`
     :param unix_path: as for `open_websocket`
     :param config: as for `open_websocket`
     :param options: as for `open_websocket`
@@ -76,7 +78,8 @@ def websocket_events(
     connect = partial(open_websocket, url, unix_path=unix_path, config=merged)
     connect()  # raises what is wrong, and opens nothing
     retries = None if reconnect is None else Retries(url, reconnect, merged.logger)
-    return _EventsContext(partial(_Follower, connect, without_credentials(url), poll, retries))
+    shown = without_credentials(url)
+    return _EventsContext(partial(_Follower, connect, shown, poll, retries, fragments))
 
 
 class WebSocketEvents(ObjectReceiveStream[LifecycleEvent]):
@@ -133,11 +136,13 @@ class _Follower:
         url: str,
         poll: float | None,
         retries: Retries | None,
+        fragments: bool,
     ) -> None:
         self._connect = connect
         self._url = url
         self._poll = poll
         self._retries = retries
+        self._fragments = fragments
         self._send, receive = anyio.create_memory_object_stream[LifecycleEvent]()
         self.events = WebSocketEvents(receive)
         self.open: WebSocket | None = None
@@ -193,7 +198,8 @@ class _Follower:
         polling = anyio.CancelScope()
         self.open = ws
         try:
-            async with ws.events() as arriving:  # before anything else: pings are told from here on
+            # Before anything else: pings are told from here on.
+            async with ws.events(fragments=self._fragments) as arriving:
                 self.events.set_websocket(ws)
                 await self._send.send(Connected(self._url))
                 await self._send.send(Ready(ws.response, ws.subprotocol, ws.extensions))

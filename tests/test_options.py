@@ -198,3 +198,12 @@ def test_origins_may_be_an_iterator() -> None:
 )
 def test_unusual_values_that_make_sense_are_taken(name: str, value: object) -> None:
     assert getattr(client_config(None, {name: value}), name) == value
+
+
+def test_what_may_be_a_secret_is_not_shown() -> None:
+    config = ClientConfig(
+        additional_headers={"Authorization": "Bearer abc-secret"},
+        cookies={"session": "def-secret"},
+        proxy="http://ada:ghi-secret@proxy.example",
+    )
+    assert "secret" not in repr(config)

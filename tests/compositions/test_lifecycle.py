@@ -37,6 +37,7 @@ from anyio_ws.events import (
     ConnectFail,
     Connecting,
     Disconnected,
+    Fragment,
     LifecycleEvent,
     Ping,
     Poll,
@@ -215,6 +216,18 @@ class TestOneConnection:
         async with Door(Accept(1000, after=5000)).open() as server:
             async with websocket_events(server.url, poll=poll) as events:
                 assert "Poll" not in names([event async for event in events])
+
+    async def test_gives_fragments_where_they_are_asked_for(self) -> None:
+        async def handler(ws: WebSocket) -> None:
+            await ws.send(["one ", "two"])
+
+        async with open_server(handler, "127.0.0.1", 0) as server:
+            async with websocket_events(server.url, fragments=True) as events:
+                told = await all_of(events)
+        fragments = [event for event in told if isinstance(event, Fragment)]
+        assert "".join(str(fragment.data) for fragment in fragments) == "one two"
+        assert [fragment.final for fragment in fragments] == [False, False, True]
+        assert "Text" not in names(told)
 
     @virtual
     async def test_that_is_not_consumed_stops_reading_and_is_alive(self) -> None:

@@ -6,6 +6,7 @@ group wraps whatever it is given into a group; `exit_group` undoes that.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterator, Sequence
 from typing import NoReturn, cast
@@ -14,7 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-__all__ = ["comes_only_once", "exit_group", "leaves"]
+__all__ = ["comes_only_once", "exit_group", "leaves", "native_cancellations"]
 
 
 async def exit_group(
@@ -74,6 +75,21 @@ def comes_only_once(cancellation: BaseException) -> bool:
     What a scope cancels is cancelled again at its next await; that of asyncio would be lost.
     """
     return anyio.current_effective_deadline() > -math.inf
+
+
+def native_cancellations() -> int:
+    """How many calls of asyncio's ``Task.cancel`` the current task has still to answer; 0 on trio.
+
+    Whoever swallows an exception swallows the cancellation with it that was pending, if the exception was
+    raised in its place. Those of a cancel scope aren't counted: they come again.
+    """
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return 0
+    if task is None or anyio.current_effective_deadline() == -math.inf:
+        return 0
+    return task.cancelling()
 
 
 def _raise_all(errors: list[BaseException]) -> NoReturn:

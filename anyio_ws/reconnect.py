@@ -24,7 +24,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from .client import open_websocket
-from .contexts import leaves
+from .contexts import leaves, native_cancellations
 from .exceptions import ConnectionClosed, ConnectionClosedOK, WebSocketError
 from .options import ClientConfig, ClientOptions, client_config
 from .retrying import DecideRetry, ReconnectPolicy, Retries
@@ -59,7 +59,7 @@ def reconnecting_websocket(
     Leaving the loop is safe from everywhere and in every way, for between blocks nothing is open. Each wait
     is logged at INFO.
 
-    :param policy: a plain function in place of a `ReconnectPolicy` with its defaults, or one with others
+    :param policy: a `ReconnectPolicy`, or a plain function in its place; None: the policy's defaults
     :param unix_path: as for `open_websocket`
     :param config: as for `open_websocket`
     :param options: as for `open_websocket`
@@ -70,7 +70,8 @@ def reconnecting_websocket(
     merged = client_config(config, options)
     connect = partial(open_websocket, url, unix_path=unix_path, config=merged)
     connect()  # raises what is wrong, and opens nothing
-    return _Loop(connect, Retries(url, policy or ReconnectPolicy(), merged.logger))
+    policy = ReconnectPolicy() if policy is None else policy
+    return _Loop(connect, Retries(url, policy, merged.logger))
 
 
 class _Loop(AsyncIterator["ReconnectAttempt"]):
@@ -116,6 +117,7 @@ class ReconnectAttempt(AbstractAsyncContextManager[WebSocket]):
         self._context: AbstractAsyncContextManager[WebSocket] | None = None
         self._ws: WebSocket | None = None
         self._opened = 0.0
+        self._cancellations = 0
 
     @property
     def failures(self) -> int:
@@ -156,6 +158,7 @@ class ReconnectAttempt(AbstractAsyncContextManager[WebSocket]):
                 break
         self._context = context
         self._opened = anyio.current_time()
+        self._cancellations = native_cancellations()
         return self._ws
 
     async def __aexit__(
@@ -170,8 +173,15 @@ class ReconnectAttempt(AbstractAsyncContextManager[WebSocket]):
         lasted = anyio.current_time() - self._opened
         error = _end_of(self._ws, exc)
         loop.ended = error or self._ws.closed_exc, lasted
+        before = native_cancellations()
         await self._context.__aexit__(exc_type, exc, traceback)
-        return error is not None and loop.goes_on(error, lasted)
+        if error is None or before > self._cancellations:
+            return (
+                False  # it may have been raised in place of a cancellation, which is not to be lost
+            )
+        if native_cancellations() > before:
+            raise anyio.get_cancelled_exc_class()  # it came while we closed, and goes before the error
+        return loop.goes_on(error, lasted)
 
 
 def _end_of(ws: WebSocket, exc: BaseException | None) -> ConnectionClosed | None:

@@ -85,7 +85,7 @@ again, or None to give up. What it raises ends the loop. A `ReconnectPolicy` is 
 class ReconnectPolicy:
     """When to connect again: exponential back-off with full jitter, unless trying again can't help.
 
-    Before the n-th attempt in a row it waits a random time between 0 and ``initial * factor ** (n - 1)``, at
+    After the n-th failure in a row it waits a random time between 0 and ``initial * factor ** (n - 1)``, at
     most ``cap``: clients that lost a server together don't come back together. Times are seconds.
 
     Tried again are: what can't be reached or resolved, timeouts, TLS that breaks, an answer that breaks off

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -44,8 +45,10 @@ class Door:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[WebSocketServer]:
         """Listen, on the same port each time."""
+        # Made here: looking an address up takes a thread, for which virtual time doesn't wait.
+        listener = socket.create_server(("127.0.0.1", self.port))
         async with open_server(
-            self._handle, "127.0.0.1", self.port, process_request=self.decide
+            self._handle, listeners=[listener], process_request=self.decide
         ) as server:
             self.port = server.port
             yield server

@@ -151,12 +151,12 @@ class TestALoop:
 
     @virtual
     async def test_takes_only_a_healthy_connection_for_a_success(self) -> None:
-        briefly, long = Accept(1001, after=9), Accept(1001, after=10)
+        briefly, long = Accept(1001, after=9), Accept(1001, after=11)
         door = Door(briefly, briefly, briefly, long, briefly, STAY)
         with anyio.move_on_after(1000):
             async with door.open() as server:
                 await everything(server.url, EXACT)
-        assert door.pauses() == [9 + 1, 9 + 2, 9 + 4, 10 + 1, 9 + 2]
+        assert door.pauses() == [9 + 1, 9 + 2, 9 + 4, 11 + 1, 9 + 2]
 
     @virtual
     async def test_does_not_storm_a_server_that_accepts_and_closes(self) -> None:

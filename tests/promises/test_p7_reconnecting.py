@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from anyio_ws.transports import dial
 from ..conftest import _over_anyio_stream
 from ..websocket.helpers import settle
 from .blocks import ERRORS
-from .helpers import both_ways, time_limit, virtual
+from .helpers import Cancellable, both_ways, time_limit, virtual
 from .links import Link
 
 PATIENCE = 10
@@ -285,6 +285,47 @@ class TestACancellation:
                             await ws.send("too late")
             assert scope.cancelled_caught
         assert rounds == 1
+
+    async def test_is_not_swallowed_with_what_was_raised_in_its_place(self, link: Link) -> None:
+        """asyncio's own, that is: it doesn't come again."""
+        rounds = 0
+        task, ready = Cancellable(), anyio.Event()
+
+        async def loop() -> None:
+            nonlocal rounds
+            async for attempt in server.loop():
+                rounds += 1
+                async with attempt as ws:
+                    await ws.wait_closed()
+                    try:
+                        ready.set()
+                        await anyio.sleep_forever()
+                    finally:
+                        await ws.send("too late")
+
+        async def run() -> None:
+            with suppress(ConnectionClosedError):
+                await task.run(loop())
+
+        async with serving(link, restarts=1) as server, anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await ready.wait()
+            task.cancel()
+        assert rounds == 1
+
+    async def test_that_is_over_does_not_count(self, link: Link) -> None:
+        rounds = 0
+        async with serving(link, restarts=1) as server:
+            async for attempt in server.loop():
+                rounds += 1
+                async with attempt as ws:
+                    if rounds == 2:
+                        break
+                    await ws.wait_closed()
+                    async with time_limit(0, native=True):
+                        await anyio.sleep_forever()
+                    await ws.send("too late")
+        assert rounds == 2
 
 
 async def test_a_loop_that_is_only_dropped_leaves_nothing(link: Link) -> None:

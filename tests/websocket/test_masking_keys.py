@@ -19,7 +19,7 @@ from anyio_ws.testing import ScriptedPeer
 
 from ..sansio.codecs import CODECS, running_on
 from ..sansio.helpers import close, ping, pong, text
-from .helpers import URL, client_and_peer, closing, connected, settle
+from .helpers import URL, client_and_peer, closing, connected
 
 
 def keys(*given: object) -> Callable[[], bytes]:
@@ -142,10 +142,8 @@ async def test_control_frames_are_sent_without_it_where_there_is_none_and_that_i
         assert await peer.receive() == pong(b"are you there?")
         await ws.send_ping(b"and you?")
         assert await peer.receive() == ping(b"and you?")
-        await settle()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ws.aclose)
-            assert await peer.receive() == close(1000)
+        await ws.send_eof()
+        assert await peer.receive() == close(1000)
     assert {record.levelno for record in caplog.records} == {logging.ERROR}
     assert [record.getMessage() for record in caplog.records] == [
         f"no masking key for a {name} frame" for name in ("PONG", "PING", "CLOSE")

@@ -55,7 +55,9 @@ ROOMS = {
         "exceptions sansio websocket compositions face", "anyio trio", public_only=True
     ),
     "cli": room(
-        "exceptions sansio websocket compositions face", "anyio psutil rich", public_only=True
+        "exceptions sansio websocket compositions face",
+        "anyio prompt_toolkit psutil rich",
+        public_only=True,
     ),
     "main": room("cli"),
 }

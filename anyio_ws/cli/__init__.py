@@ -9,12 +9,19 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
-import math
 import platform
+import signal
 import sys
 from collections.abc import Sequence
 
 from anyio_ws.cli import signals
+from anyio_ws.cli.arguments import not_negative, port, positive
+from anyio_ws.cli.client_parser import (
+    check_connect,
+    check_connection,
+    describe_connect,
+    describe_ping,
+)
 from anyio_ws.sansio.codec import CODEC
 
 DEMO = "'anyio-ws[demo]'"  # the distribution, as pip is told it
@@ -31,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(versions())
         return 0
     if arguments.command is None:
-        parser.error("which command? (there are: serve, demo)")
+        parser.error("which command? (there are: connect, ping, serve, demo)")
     return int(arguments.run(arguments))
 
 
@@ -56,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
         "--version", action="store_true", help="show our version and those of what we stand on"
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    connect = commands.add_parser("connect", help="talk to a server, or show what it says")
+    describe_connect(connect)
+    connect.set_defaults(run=_connect, usage_error=connect.error)
+    ping = commands.add_parser("ping", help="measure how long a server takes to answer")
+    describe_ping(ping)
+    ping.set_defaults(run=_ping, usage_error=ping.error)
     _describe_serve(commands.add_parser("serve", help="serve a handler of yours"))
     _describe_demo(
         commands.add_parser(
@@ -85,7 +98,7 @@ def _describe_serve(serve: argparse.ArgumentParser) -> None:
         help='address or name to listen on; may be repeated; "" is every interface (default: 127.0.0.1)',
     )
     serve.add_argument(
-        "--port", type=_port, help="port to listen on; 0 is any free one (default: 8765)"
+        "--port", type=port, help="port to listen on; 0 is any free one (default: 8765)"
     )
     serve.add_argument("--unix", metavar="PATH", help="listen on a Unix socket instead")
     serve.add_argument(
@@ -106,7 +119,7 @@ def _describe_serve(serve: argparse.ArgumentParser) -> None:
     )
     serve.add_argument(
         "--grace",
-        type=_not_negative,
+        type=not_negative,
         default=0.0,
         metavar="SECONDS",
         help="what handlers are given to finish before their connections are closed (default: 0)",
@@ -128,14 +141,14 @@ def _describe_demo(demo: argparse.ArgumentParser) -> None:
     )
     demo.add_argument(
         "--interval",
-        type=_positive,
+        type=positive,
         default=1.0,
         metavar="SECONDS",
         help="the time between two readings of a feed (default: %(default)s)",
     )
     demo.add_argument(
         "--seconds",
-        type=_not_negative,
+        type=not_negative,
         default=0.0,
         metavar="N",
         help="end after so many seconds (default: 0, which is never: Ctrl-C ends it)",
@@ -147,35 +160,10 @@ def _describe_demo(demo: argparse.ArgumentParser) -> None:
     )
 
 
-def _positive(text: str) -> float:
-    number = _not_negative(text)
-    if not number:
-        raise argparse.ArgumentTypeError("must be more than 0")
-    return number
-
-
-def _not_negative(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"not a number: {text!r}") from None
-    if not 0 <= number < math.inf:  # which also refuses "nan"
-        raise argparse.ArgumentTypeError(f"must be 0 or more, and finite: {text!r}")
-    return number
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 2**16):
-        raise argparse.ArgumentTypeError(f"not a port: {text!r}")
-    return int(text)
-
-
 def _serve(arguments: argparse.Namespace) -> int:
     _check_serve(arguments)
-    if arguments.backend == "trio" and not importlib.util.find_spec("trio"):
-        return _missing("serve", "trio", "'anyio-ws[trio]'")
-    if arguments.uvloop and not importlib.util.find_spec("uvloop"):
-        return _missing("serve", "uvloop", "uvloop")
+    if missing := _missing_backend("serve", arguments):
+        return missing
     from anyio_ws.cli import serve
 
     return serve.run(
@@ -207,8 +195,32 @@ def _check_serve(arguments: argparse.Namespace) -> None:
                 arguments.usage_error(f"argument {name}: not allowed with argument --unix")
     if arguments.key is not None and arguments.cert is None:
         arguments.usage_error("argument --key: not without --cert")
-    if arguments.uvloop and arguments.backend != "asyncio":
-        arguments.usage_error(f"argument --uvloop: not with the backend {arguments.backend}")
+    _check_backend(arguments)
+
+
+def _connect(arguments: argparse.Namespace) -> int:
+    check_connect(arguments)
+    try:
+        with signals.held():
+            from anyio_ws.cli import connect
+
+        return connect.run(arguments)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _ping(arguments: argparse.Namespace) -> int:
+    check_connection(arguments)
+    _check_backend(arguments)
+    if missing := _missing_backend("ping", arguments):
+        return missing
+    try:
+        with signals.held():
+            from anyio_ws.cli import ping
+
+        return ping.run(arguments)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -229,6 +241,20 @@ def _demo(arguments: argparse.Namespace) -> int:
             seconds=arguments.seconds,
             plain=arguments.plain,
         )
+    return 0
+
+
+def _check_backend(arguments: argparse.Namespace) -> None:
+    if arguments.uvloop and arguments.backend != "asyncio":
+        arguments.usage_error(f"argument --uvloop: not with the backend {arguments.backend}")
+
+
+def _missing_backend(command: str, arguments: argparse.Namespace) -> int:
+    """Say what isn't there, and return the exit code; 0 if all is."""
+    if arguments.backend == "trio" and not importlib.util.find_spec("trio"):
+        return _missing(command, "trio", "'anyio-ws[trio]'")
+    if arguments.uvloop and not importlib.util.find_spec("uvloop"):
+        return _missing(command, "uvloop", "uvloop")
     return 0
 
 

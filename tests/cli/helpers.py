@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from anyio.from_thread import start_blocking_portal
+
 import anyio_ws
+from anyio_ws import WebSocket, open_server
 
 BACKENDS = ["asyncio", "trio"]
 PATIENCE = 30  # seconds, for a machine that is busy
@@ -57,3 +60,18 @@ def without(module: str) -> list[str]:
 def run_without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run our command line where *module* can't be imported."""
     return run(*without(module), *arguments)
+
+
+@contextmanager
+def served(handler: Callable[[WebSocket], Awaitable[None]], **options: Any) -> Iterator[str]:
+    """Serve *handler* beside the test, in a thread; its URL."""
+    with start_blocking_portal("asyncio") as portal:
+        serving = open_server(handler, "127.0.0.1", 0, **options)
+        with portal.wrap_async_context_manager(serving) as server:
+            yield server.url
+
+
+async def echo(ws: WebSocket) -> None:
+    """Send every message back."""
+    async for message in ws:
+        await ws.send(message)

@@ -256,7 +256,7 @@ def test_a_command_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([])
     assert caught.value.code == 2
-    assert "which command? (there are: serve, demo)" in capsys.readouterr().err
+    assert "which command? (there are: connect, ping, serve, demo)" in capsys.readouterr().err
 
 
 def test_versions_are_shown_of_all_that_matters(capsys: pytest.CaptureFixture[str]) -> None:

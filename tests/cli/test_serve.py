@@ -535,15 +535,3 @@ def test_one_sentence_tells_how_to_install_what_is_missing(
     ended = run_without(module, "serve", "--echo", *options)
     assert ended.stderr == f"anyio-ws serve needs {module}: pip install {package}\n"
     assert (ended.returncode, ended.stdout) == (2, "")
-
-
-def test_the_documentation_shows_the_help(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    with pytest.raises(SystemExit) as caught:
-        main(["serve", "--help"])
-    assert caught.value.code == 0
-    shown = (ROOT / "docs" / "howto" / "serve-help.txt").read_text()
-    # Versions of Python break the lines in different places.
-    assert capsys.readouterr().out.split() == shown.split()

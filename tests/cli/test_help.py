@@ -12,7 +12,7 @@ from .helpers import ROOT
 
 
 def normalized(text: str) -> list[str]:
-    """The words, with a metavariable once an option: versions of Python differ in that, and in line breaks."""
+    """The words, a metavariable once an option: versions of Python differ in that, and in line breaks."""
     return re.sub(r"(-\w) (\S+|'[^']+'), (--[\w-]+ \2)", r"\1, \3", text).split()
 
 

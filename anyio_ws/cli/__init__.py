@@ -32,13 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :raises SystemExit: for ``--help`` (0) and for arguments that make no sense (2)
     """
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    understood = parser()
+    arguments = understood.parse_args(argv)
     if arguments.version:
         print(versions())
         return 0
     if arguments.command is None:
-        parser.error("which command? (there are: connect, ping, serve, demo)")
+        understood.error("which command? (there are: connect, ping, serve, demo)")
     return int(arguments.run(arguments))
 
 
@@ -55,14 +55,15 @@ def versions() -> str:
     return "\n".join([lines[0], python, *lines[1:], f"codec: {CODEC}"])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return what understands the command line."""
+    made = argparse.ArgumentParser(
         prog="anyio-ws", description="WebSockets for structured concurrency."
     )
-    parser.add_argument(
+    made.add_argument(
         "--version", action="store_true", help="show our version and those of what we stand on"
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = made.add_subparsers(dest="command", metavar="COMMAND")
     connect = commands.add_parser("connect", help="talk to a server, or show what it says")
     describe_connect(connect)
     connect.set_defaults(run=_connect, usage_error=connect.error)
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
             "demo", help="three live feeds of this machine: served, opened and merged"
         )
     )
-    return parser
+    return made
 
 
 def _describe_serve(serve: argparse.ArgumentParser) -> None:

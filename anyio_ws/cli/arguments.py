@@ -24,8 +24,12 @@ __all__ = [
     "ping_size",
     "port",
     "positive",
+    "proxy",
     "seconds_or_forever",
 ]
+
+PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+"""What a client can connect through."""
 
 
 def positive(text: str) -> float:
@@ -80,6 +84,15 @@ def port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 2**16):
         raise argparse.ArgumentTypeError(f"not a port: {text!r}")
     return int(text)
+
+
+def proxy(text: str) -> str:
+    """Return the URL of a proxy, or ``none``."""
+    if text != "none" and text.partition("://")[0].lower() not in PROXIES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither 'none' nor a URL of one of {', '.join(PROXIES)}"
+        )
+    return text
 
 
 def close_code(text: str) -> int:

@@ -17,6 +17,7 @@ from anyio_ws.cli.arguments import (
     not_negative,
     ping_size,
     positive,
+    proxy,
     seconds_or_forever,
 )
 
@@ -268,9 +269,10 @@ def _add_connection(parser: argparse.ArgumentParser, *, subprotocol: str | None 
     )
     group.add_argument(
         *("-p", "--proxy"),
+        type=proxy,
         metavar="URL",
-        help="connect through http://, https://, socks4://, socks4a://, socks5:// or socks5h://, or 'none' "
-        "(default: as the environment and the system say)",
+        help="connect through this proxy: http://, https://, socks4://, socks4a://, socks5://, socks5h://; "
+        "or 'none' (default: as the environment and the system say)",
     )
     group.add_argument(
         "--unix", metavar="PATH", help="connect to this Unix socket; URL is only what is asked for"

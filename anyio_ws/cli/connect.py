@@ -71,7 +71,6 @@ class Session:
         if self._eof_wait is None:
             waited = math.inf if arguments.max_messages else EOF_WAIT
             self._eof_wait = 0.0 if typed else waited
-        self._texts: list[str] = arguments.text[::-1]  # the next is the last
         self._unsent: str | bytes | None = None
         self._left_to_show: int | None = arguments.max_messages
         self._tasks: TaskGroup
@@ -225,6 +224,8 @@ class Session:
     async def _send_all(self, ws: WebSocket) -> None:
         """Send what there is, wait for answers, and say goodbye."""
         try:
+            for text in self._arguments.text:
+                await ws.send(text)
             while (message := await self._next_message()) is not None:
                 await ws.send(message)
                 self._unsent = None
@@ -241,12 +242,9 @@ class Session:
     async def _next_message(self) -> str | bytes | None:
         """The next message to send; None if there is no more."""
         if self._unsent is None:
-            if self._texts:
-                self._unsent = self._texts.pop()
-            elif self._arguments.no_input:
+            if self._arguments.no_input:
                 await anyio.sleep_forever()
-            else:
-                self._unsent = await self._read()
+            self._unsent = await self._read()
         return self._unsent
 
     async def _read(self) -> str | bytes | None:

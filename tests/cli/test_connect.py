@@ -21,6 +21,8 @@ import trustme
 
 from anyio_ws import Request, Response, WebSocket, basic_auth
 from anyio_ws.__main__ import main
+from anyio_ws.cli import parser
+from anyio_ws.cli.reaching import Target
 from anyio_ws.sansio import ServerProtocol
 
 from .helpers import ENVIRONMENT, PATIENCE, PYTHON, ROOT, echo, run, running, served, without
@@ -515,6 +517,10 @@ def test_a_refused_handshake_is_told_in_one_line() -> None:
         ),
         (["ws://x", "-H", "name"], "argument -H/--header: not of the form 'Name: value': 'name'"),
         (["ws://x", "-H", "na me: x"], "argument -H/--header: 'na me' isn't a valid header name"),
+        (
+            ["ws://x", "-p", "x://y"],
+            "argument -p/--proxy: 'x://y' is neither 'none' nor a URL of one",
+        ),
         (["ws://x", "--key", "file"], "argument --key: not without --cert"),
     ],
 )
@@ -622,6 +628,15 @@ def test_a_certificate_of_ours_is_shown_to_the_server(ca: trustme.CA, tmp_path: 
         assert shown(url, "--cert", cert, "--key", key, *arguments) == b"hello\n"
         assert shown(url, "--cert", both, *arguments) == b"hello\n"
         assert connect(url, *arguments).returncode in (1, 3)  # TLS 1.3 says it after the handshake
+
+
+@pytest.mark.parametrize("given", ["http://ada:love@localhost:3128", "socks5h://localhost", "none"])
+def test_a_proxy_is_an_option_of_the_connection(given: str) -> None:
+    for command in "connect", "ping":
+        arguments = parser().parse_args([command, "ws://x", "--proxy", given])
+        assert Target.of(arguments).options["proxy"] == (None if given == "none" else given)
+        arguments = parser().parse_args([command, "ws://x"])
+        assert "proxy" not in Target.of(arguments).options
 
 
 def test_a_silent_server_is_pinged_and_given_up() -> None:

@@ -76,6 +76,7 @@ class Session:
         self._tasks: TaskGroup
         self._talk: anyio.CancelScope | None = None  # while the connection is open
         self._leaving = False  # it's we who end it
+        self._enough = False  # and it doesn't matter how it goes on
         self._output_gone = False
         self._signal: int | None = None
         self._failure: Failure | None = None
@@ -126,7 +127,7 @@ class Session:
 
     def _leave(self, why: Failure | None = None) -> None:
         """Close the connection, in order."""
-        self._leaving = True
+        self._leaving = self._enough = True
         if self._failure is None:
             self._failure = why
         if self._talk is not None:
@@ -171,7 +172,7 @@ class Session:
 
     def _judge(self, ws: WebSocket) -> None:
         """Find out whether the connection ended well, if it has ended."""
-        if ws.state is State.OPEN:
+        if ws.state is State.OPEN or self._enough:
             return
         try:
             ws.receive_nowait()

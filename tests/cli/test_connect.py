@@ -639,6 +639,18 @@ def test_a_proxy_is_an_option_of_the_connection(given: str) -> None:
         assert "proxy" not in Target.of(arguments).options
 
 
+def test_who_has_enough_does_not_care_how_the_server_ends_it() -> None:
+    async def crash(ws: WebSocket) -> None:
+        await ws.send("all there is")
+        await ws.aclose(1011)
+
+    with served(crash) as url:
+        assert shown(url, "--max-messages", "1") == b"all there is\n"
+        ended = connect(url, "--no-input")
+    assert (ended.returncode, ended.stdout) == (1, b"all there is\n")
+    assert ended.stderr.endswith(b"the server closed the connection: 1011 (internal error)\n")
+
+
 def test_a_silent_server_is_pinged_and_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"ws://127.0.0.1:{listener.getsockname()[1]}"

@@ -154,7 +154,7 @@ def describe_connect(parser: argparse.ArgumentParser) -> None:
         "--close-reason", type=close_reason, default="", metavar="TEXT", help="and this reason"
     )
 
-    _add_connection(parser, subprotocol="-s")
+    _add_connection(parser, connect=True)
 
 
 def check_connection(arguments: argparse.Namespace) -> None:
@@ -237,11 +237,12 @@ def _add_verbose(add_argument: Callable[..., object], once: str) -> None:
     )
 
 
-def _add_connection(parser: argparse.ArgumentParser, *, subprotocol: str | None = None) -> None:
-    """Add what says how to connect; *subprotocol* is the letter for that option."""
+def _add_connection(parser: argparse.ArgumentParser, *, connect: bool = False) -> None:
+    """Add what says how to connect, for the command of that name or another."""
     group = parser.add_argument_group("the connection")
     group.add_argument(
-        *filter(None, (subprotocol, "--subprotocol")),
+        *(["-s"] if connect else []),
+        "--subprotocol",
         action="append",
         metavar="NAME",
         help="offer this subprotocol; may be repeated, the best first",
@@ -311,6 +312,13 @@ def _add_connection(parser: argparse.ArgumentParser, *, subprotocol: str | None 
         metavar="SECONDS",
         help="of further silence after which the connection has failed; 0 for no limit (default: 20)",
     )
+    if connect:
+        group.add_argument(
+            "--reconnect",
+            action="store_true",
+            help="connect again whenever the connection ends or can't be opened, after pauses that grow to a "
+            "minute, and send --text again; not after what stays as it is, like 401, 404 or 1008",
+        )
 
     tls = parser.add_argument_group("TLS (wss://)")
     tls.add_argument(

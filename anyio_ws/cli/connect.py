@@ -23,12 +23,14 @@ from anyio_ws import (
     Close,
     ConnectionClosed,
     ConnectionClosedOK,
+    ReconnectFailure,
+    ReconnectPolicy,
     State,
     WebSocket,
 )
 from anyio_ws.cli import signals
 from anyio_ws.cli.descriptors import read
-from anyio_ws.cli.reaching import Exit, Failure, Target, ended, prepare_streams
+from anyio_ws.cli.reaching import Exit, Failure, Target, ended, handshake, prepare_streams
 from anyio_ws.cli.screen import PromptLike, Screen
 from anyio_ws.cli.shown import Output
 from anyio_ws.cli.source import BadInput, Source, as_message
@@ -40,6 +42,8 @@ STDIN = 0
 
 EOF_WAIT = 1.0
 """Seconds to wait for answers after the end of the input, where nothing else is said."""
+
+POLICY = ReconnectPolicy()
 
 MISSING = "for line editing and history, install prompt_toolkit: pip install 'anyio-ws[cli]'"
 
@@ -77,6 +81,8 @@ class Session:
         self._talk: anyio.CancelScope | None = None  # while the connection is open
         self._leaving = False  # it's we who end it
         self._enough = False  # and it doesn't matter how it goes on
+        self._using = False  # there is a connection
+        self._prompting = False
         self._output_gone = False
         self._signal: int | None = None
         self._failure: Failure | None = None
@@ -89,7 +95,7 @@ class Session:
                 self._set_prompt()
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._heed, received)
-                await self._connect()
+                await (self._connect_again() if self._arguments.reconnect else self._connect())
                 self._tasks.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
@@ -144,25 +150,58 @@ class Session:
                 return
             await self._use(ws)
 
+    async def _connect_again(self) -> None:
+        """Connect again and again, until it's we who end it, or there is no hope."""
+        try:
+            async for attempt in self._target.attempts(self._decide):
+                async with attempt as ws:
+                    await self._use(ws)
+                if self._leaving:
+                    return
+        except Exception as exc:
+            try:
+                self._target.fail(exc, self._remark)
+            except Failure as why:
+                self._failure = why
+            else:
+                raise
+
+    def _decide(self, failed: ReconnectFailure) -> float | None:
+        """Ask the policy, and tell the user what comes of it."""
+        delay = POLICY(failed)
+        if delay is not None and failed.error is not None:
+            why = self._target.failure(failed.error) or failed.error
+            self._screen.say(f"* {why}; connecting again in {delay:.1f} seconds")
+        return delay
+
     async def _use(self, ws: WebSocket) -> None:
         """Talk on a connection that is open, and close it."""
+        self._remark(*handshake(ws.request, ws.response))
         if self._interactive or self._arguments.verbose:
             subprotocol = f", subprotocol {ws.subprotocol}" if ws.subprotocol else ""
             hint = "; Ctrl-D closes" if self._interactive else ""
             self._screen.say(f"* connected to {self._target}{subprotocol}{hint}")
-        if self._prompt is not None:
-            self._tasks.start_soon(self._prompt.run, partial(self._interrupt, signal.SIGINT))
+        if self._prompt is not None and not self._prompting:
+            self._prompting = True
+            self._tasks.start_soon(self._run_prompt, self._prompt)
+        self._using = True
         async with anyio.create_task_group() as tasks:
             self._talk = tasks.cancel_scope
             tasks.start_soon(self._send_all, ws)
             await self._show_all(ws)
             tasks.cancel_scope.cancel()
         self._talk = None
-        if self._prompt is not None:
-            await self._prompt.end()
         self._judge(ws)
+        if self._prompt is not None and (self._leaving or not self._arguments.reconnect):
+            await self._prompt.end()
         await ws.aclose(self._arguments.close_code, self._arguments.close_reason)
         await self._show_end(ws)
+        self._using = False
+
+    async def _run_prompt(self, prompt: PromptLike) -> None:
+        await prompt.run(partial(self._interrupt, signal.SIGINT))
+        if not self._using:  # there is no connection to close
+            self._tasks.cancel_scope.cancel()
 
     def _remark(self, *lines: str) -> None:
         """Say what belongs to -v; -vv has it in the log."""
@@ -182,6 +221,8 @@ class Session:
             # It's ours to say with which code we close, and most peers repeat it. And one that
             # doesn't answer has no say in that.
             close = exc.rcvd
+            if not self._leaving and self._arguments.reconnect:
+                return  # the policy is asked
             if not self._leaving or (close and close.code != self._arguments.close_code):
                 self._leave(Failure(ended(exc), Exit.BROKEN))
         except anyio.WouldBlock:

@@ -17,7 +17,7 @@ import anyio
 
 from anyio_ws import ConnectionClosed, WebSocket
 from anyio_ws.cli import signals
-from anyio_ws.cli.reaching import Exit, Failure, Target, ended, prepare_streams
+from anyio_ws.cli.reaching import Exit, Failure, Target, ended, handshake, prepare_streams
 
 __all__ = ["run", "summary"]
 
@@ -79,6 +79,7 @@ class Pinging:
             except Failure as exc:
                 self._failure = exc
                 return
+            self._remark(*handshake(ws.request, ws.response))
             self._reached = True
             milliseconds = 1000 * (anyio.current_time() - start)
             self._tell(f"connected to {self._target} in {milliseconds:.3f} ms")

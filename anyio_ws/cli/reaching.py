@@ -12,26 +12,29 @@ import logging
 import os
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from anyio_ws import (
     ConnectionClosed,
+    DecideRetry,
     InvalidHandshake,
     InvalidStatus,
     ProxyError,
+    ReconnectAttempt,
     Request,
     Response,
     WebSocket,
     open_websocket,
+    reconnecting_websocket,
 )
 from anyio_ws.cli.shown import visible
 from anyio_ws.sansio.headers import build_basic
 from anyio_ws.sansio.uri import without_credentials
 
-__all__ = ["Exit", "Failure", "Target", "ended", "prepare_streams"]
+__all__ = ["Exit", "Failure", "Target", "ended", "handshake", "prepare_streams"]
 
 Remark = Callable[..., None]
 """Takes lines, each an argument."""
@@ -107,20 +110,33 @@ class Target:
         """
         try:
             opening = open_websocket(self.url, unix_path=self.unix_path, **self.options)
-            ws = await stack.enter_async_context(opening)
+            return await stack.enter_async_context(opening)
         except Exception as exc:
-            why = self._failure(exc)
-            if why is None:
-                raise
+            self.fail(exc, remark)
+            raise
+
+    def attempts(self, policy: DecideRetry) -> AsyncIterator[ReconnectAttempt]:
+        """Connect again and again; `fail` is for what that raises."""
+        return reconnecting_websocket(
+            self.url, policy=policy, unix_path=self.unix_path, **self.options
+        )
+
+    def fail(self, exc: Exception, remark: Remark) -> None:
+        """Raise why there is no connection, by what *exc* says; nothing if that is a bug of ours.
+
+        :raises Failure: it is none
+        """
+        why = self.failure(exc)
+        if why is not None:
             if isinstance(exc, InvalidStatus):
                 remark(*_refusal(exc.response))
             raise why from None
-        remark(*_handshake(ws.request, ws.response))
-        return ws
 
-    def _failure(self, exc: Exception) -> Failure | None:
-        """Say why connecting failed, by what that raised; None if that is a bug of ours."""
+    def failure(self, exc: Exception) -> Failure | None:
+        """Say why there is no connection, by what connecting raised; None if that is a bug of ours."""
         match exc:
+            case ConnectionClosed():
+                return Failure(ended(exc), Exit.BROKEN)
             case TimeoutError():
                 limit = self.options.get("open_timeout", 10.0)
                 why = f"can't connect to {self}: it took more than {limit:g} seconds"
@@ -192,7 +208,7 @@ def ended(exc: ConnectionClosed) -> str:
     return visible(f"the connection broke: {exc}{cause}")
 
 
-def _handshake(request: Request, response: Response) -> Iterator[str]:
+def handshake(request: Request, response: Response) -> Iterator[str]:
     """The lines of an opening handshake, as they may be shown."""
     yield f"> {request.method} {visible(request.path)} HTTP/{request.http_version}"
     for name, value in request.headers.raw_items():

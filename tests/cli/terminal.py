@@ -114,6 +114,10 @@ class Terminal:
         """Wait until *text* can be seen somewhere."""
         self._wait(lambda: any(text in line for line in self.screen.lines), text)
 
+    def wait_for_more(self) -> None:
+        """Wait until anything more was written."""
+        assert self._read(), self.screen.lines
+
     def ended(self) -> int:
         """Wait until the command has ended; its exit code, below 0 if a signal killed it."""
         while self._read():

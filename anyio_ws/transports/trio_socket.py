@@ -233,20 +233,22 @@ class TrioSocketTransport:
         try:
             with self._scope:
                 async with trio.open_nursery() as self._nursery:
-                    if self._output or self._failure is not None or self._writable_wanted:
-                        self._wake_flusher()
-                    await trio.lowlevel.checkpoint()  # aborted before we came to run?
-                    while True:  # after reading, too: output may still have to leave
-                        await self._wait(self._sink)
-                        self._alarm = math.inf
-                        if self._resumed is None and not self._eof_received:
-                            self._read_chunk(self._sink)
-                        if not self._over:
-                            self._sink.alarm()
+                    try:
+                        if self._output or self._failure is not None or self._writable_wanted:
+                            self._wake_flusher()
+                        await trio.lowlevel.checkpoint()  # aborted before we came to run?
+                        while True:  # after reading, too: output may still have to leave
+                            await self._wait(self._sink)
+                            self._alarm = math.inf
+                            if self._resumed is None and not self._eof_received:
+                                self._read_chunk(self._sink)
+                            if not self._over:
+                                self._sink.alarm()
+                    finally:
+                        self._nursery = None  # it takes no more tasks, and ends in a moment
         finally:
             self._over = True
             self._watch.leave(self)
-            self._nursery = None
             self._output.clear()
             self._unsent = 0
             if self._borrowed:

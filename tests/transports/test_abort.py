@@ -120,6 +120,18 @@ async def test_what_happens_at_the_same_time_is_not_told(kind: Kind, tls: TLS, r
 
 
 @every_kind
+async def test_it_can_be_called_while_it_ends(kind: Kind, tls: TLS) -> None:
+    for _ in range(10):  # which task of a scheduling round runs first is left to chance
+        async with running(kind, tls) as link:
+            link.transport.abort()
+            while not link.sink.lost:
+                link.transport.write(b"x")
+                link.transport.call_writable()
+                await checkpoint()
+        assert link.sink.calls == ["lost"]
+
+
+@every_kind
 async def test_after_the_end_nothing_does_anything(kind: Kind, tls: TLS) -> None:
     async with running(kind, tls) as link:
         link.transport.abort()

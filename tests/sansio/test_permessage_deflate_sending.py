@@ -224,7 +224,7 @@ def interrupt(where: str, protocol: Protocol, patch: pytest.MonkeyPatch) -> None
         raise Interrupted
 
     if where == "key":
-        patch.setattr(Protocol, "_write_frame", fail)
+        patch.setattr(Protocol, "_serialize", fail)
         return
     [extension] = protocol.extensions
     assert isinstance(extension, PerMessageDeflate)

@@ -1,9 +1,8 @@
 """Through a proxy: a tunnel of HTTP CONNECT as a filter, and SOCKS on a socket.
 
-The filter is like that of TLS: a `Transport` to the sink above, a `Sink` to the transport below. It begins
-with `TunnelTransport.start`, in plain calls, and what is written meanwhile waits until there is a tunnel. So
-it stacks on any transport, TLS to the proxy for one, and carries any other, TLS to the server for one; and no
-byte has to be handed from one reader to another.
+What is written before there is a tunnel waits for it. So the filter stacks on any transport, TLS to the proxy
+for one, and carries any other, TLS to the server for one; and no byte has to be handed from one reader to
+another.
 
 SOCKS is python-socks' business, which awaits its way through a socket that was connected here. It reads
 exactly what the proxy says, so what follows is still in the kernel.
@@ -20,7 +19,8 @@ from anyio.streams.tls import TLSAttribute
 
 from ..exceptions import ProxyError
 from .backend import on_trio
-from .base import Reader, Sink, Transport, TypedAttributes, text_of
+from .base import Sink, Transport, TypedAttributes, text_of
+from .filter import Filter
 from .tls import TLSHandshakeError
 
 __all__ = ["Opening", "ProxyTLSError", "TunnelTransport", "connect_socks", "require_socks"]
@@ -48,7 +48,7 @@ class Opening(Protocol):
         ...
 
 
-class TunnelTransport:
+class TunnelTransport(Filter):
     """See `anyio_ws.transports.base.Transport`.
 
     When the proxy refuses, the connection is lost, with a `ProxyError` that says why.
@@ -57,37 +57,17 @@ class TunnelTransport:
     """
 
     def __init__(self, below: Transport, opening: Opening, proxy: str) -> None:
-        self._below = below
+        super().__init__(below)
         self._opening: Opening | None = opening
         self._proxy = proxy
-        self._sink: Sink | None = None
         self._pending = bytearray()  # that waits for the tunnel
         self._early = b""  # that came with the proxy's answer, while reading was paused
-        self._waiting = False  # the sink waits to be told that something has left
         self._paused = False
         self._eof_wanted = False
-        self._aborted = False
-        self._failure: ProxyError | None = None
-
-    @property
-    def has_to_run(self) -> bool:
-        return self._below.has_to_run
-
-    @property
-    def reader(self) -> Reader | None:
-        return self._below.reader
 
     @property
     def unsent(self) -> int:
         return self._below.unsent if self._open else len(self._pending)
-
-    @property
-    def sent_total(self) -> int:
-        return self._below.sent_total
-
-    @property
-    def received_total(self) -> int:
-        return self._below.received_total
 
     @property
     def extra_attributes(self) -> TypedAttributes:
@@ -123,28 +103,15 @@ class TunnelTransport:
             self._pending += data + more
             self._waiting = True
 
-    def call_writable(self) -> None:
-        self._waiting = True
-        self._below.call_writable()
-
     def write_eof(self) -> None:
         self._eof_wanted = True
         if self._open:
             self._below.write_eof()
 
-    def clock(self) -> float:
-        return self._below.clock()
-
-    def set_alarm(self, when: float | None) -> None:
-        self._below.set_alarm(when)
-
     def abort(self) -> None:
         self._aborted = True
         self._pending.clear()
         self._below.abort()
-
-    async def run(self) -> None:
-        await self._below.run()
 
     # The calls of the transport below.
 
@@ -172,10 +139,6 @@ class TunnelTransport:
         if self._open and self._sink is not None:
             self._sink.output_lost(cause)
 
-    def alarm(self) -> None:
-        if self._sink is not None and not self._ended:
-            self._sink.alarm()
-
     def connection_lost(self, cause: Exception | None) -> None:
         if self._aborted:
             cause = None
@@ -193,10 +156,6 @@ class TunnelTransport:
     @property
     def _open(self) -> bool:
         return self._opening is None
-
-    @property
-    def _ended(self) -> bool:
-        return self._aborted or self._failure is not None
 
     def _hear(self, chunk: bytes | memoryview) -> None:
         """Take what the proxy says; b"" for the end."""

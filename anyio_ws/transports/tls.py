@@ -1,4 +1,4 @@
-"""TLS as a filter: a `Transport` to the sink above, a `Sink` to the transport below.
+"""TLS as a filter over any transport.
 
 An `ssl.SSLObject` between two memory BIOs does the work, in plain calls; there is no task and nothing to
 await, so this is the same code over every transport. After each call on the object, whatever it wants
@@ -23,7 +23,8 @@ from typing import Any, Final, cast
 from anyio.streams.tls import TLSAttribute
 
 from ..exceptions import ProxyError
-from .base import Reader, Sink, Transport, TypedAttributes, text_of
+from .base import Sink, Transport, TypedAttributes, text_of
+from .filter import Filter
 from .sockets import read_buffer
 
 __all__ = ["TLSEngine", "TLSHandshakeError", "TLSTransport", "check_serving", "secured"]
@@ -109,18 +110,16 @@ def _hosts_of_peer(tls: ssl.SSLObject) -> Sequence[str]:
         return ()  # this Python has it otherwise: the error says a little less
 
 
-class TLSTransport:
+class TLSTransport(Filter):
     """See `anyio_ws.transports.base.Transport`."""
 
     def __init__(self, below: Transport, engine: TLSEngine) -> None:
-        self._below = below
+        super().__init__(below)
         self._object = engine.object
         self._incoming = engine.incoming
         self._outgoing = engine.outgoing
-        self._sink: Sink | None = None
         self._secured = False  # the handshake is over
         self._plaintext = bytearray()  # that waits for it
-        self._waiting = False  # a write left something unsent, and the sink waits for it to leave
         self._paused = False
         self._decrypting = False
         self._answers = 0  # bytes, since all had left
@@ -130,29 +129,11 @@ class TLSTransport:
         self._eof_wanted = False
         self._closing = False  # close_notify was written
         self._closed = False  # and has left
-        self._aborted = False
-        self._failure: Exception | None = None
-
-    @property
-    def has_to_run(self) -> bool:
-        return self._below.has_to_run
-
-    @property
-    def reader(self) -> Reader | None:
-        return self._below.reader
 
     @property
     def unsent(self) -> int:
         # What only the handshake, or a session ticket, left there wasn't written.
         return self._all_unsent if self._waiting else 0
-
-    @property
-    def sent_total(self) -> int:
-        return self._below.sent_total
-
-    @property
-    def received_total(self) -> int:
-        return self._below.received_total
 
     @property
     def extra_attributes(self) -> TypedAttributes:
@@ -200,10 +181,6 @@ class TLSTransport:
         if self._all_unsent:
             self._waiting = True
 
-    def call_writable(self) -> None:
-        self._waiting = True
-        self._below.call_writable()
-
     def write_eof(self) -> None:
         if self._eof_wanted or self._ended:
             return
@@ -211,19 +188,10 @@ class TLSTransport:
         if self._secured:
             self._close()
 
-    def clock(self) -> float:
-        return self._below.clock()
-
-    def set_alarm(self, when: float | None) -> None:
-        self._below.set_alarm(when)
-
     def abort(self) -> None:
         self._aborted = True
         self._plaintext.clear()
         self._below.abort()
-
-    async def run(self) -> None:
-        await self._below.run()
 
     # The calls of the transport below.
 
@@ -260,10 +228,6 @@ class TLSTransport:
         elif self._sink is not None and self._secured and not self._aborted:
             self._sink.output_lost(cause)
 
-    def alarm(self) -> None:
-        if self._sink is not None and not self._ended:
-            self._sink.alarm()
-
     def connection_lost(self, cause: Exception | None) -> None:
         if self._aborted:
             cause = None
@@ -285,10 +249,6 @@ class TLSTransport:
             self._sink.connection_lost(cause)
 
     # Inside.
-
-    @property
-    def _ended(self) -> bool:
-        return self._aborted or self._failure is not None
 
     def _shake_hands(self) -> None:
         try:

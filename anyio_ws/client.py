@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from functools import cache, partial
+from functools import partial
 from types import TracebackType
 from typing import NoReturn, Unpack
 
@@ -15,11 +13,12 @@ import anyio
 
 from .connection import Connection
 from .cookies import cookie_header, take_cookies
+from .dialling import make_transport
 from .errors import connect_error
 from .exceptions import ConnectError, InvalidStatus
 from .opening import ConnectionContext, check_handshake, deadline_in, handshake_message
 from .options import ClientConfig, ClientOptions, client_config
-from .proxies import is_named, proxy_for
+from .proxies import is_named
 from .redirects import Hop, next_hop
 from .sansio import (
     ClientExtensionFactory,
@@ -28,17 +27,13 @@ from .sansio import (
     Headers,
     PerMessageDeflate,
     Response,
-    WebSocketURI,
     parse_uri,
 )
-from .sansio.connect import ConnectProtocol
 from .sansio.headers import build_authority
 from .sansio.masking import checked_keys
-from .sansio.uri import ProxyURI, without_credentials
+from .sansio.uri import without_credentials
 from .transports.base import Transport
-from .transports.dial import Connectable, dial, dial_socket, dial_unix, over, over_dialled
-from .transports.proxy import TunnelTransport, connect_socks, require_socks
-from .transports.tls import TLSEngine, secured
+from .transports.dial import Connectable
 from .websocket import WebSocket
 
 __all__ = ["open_websocket"]
@@ -104,83 +99,6 @@ def open_websocket(
     return _OpenWebSocket(Hop(url, uri, merged), stream, unix_path)
 
 
-async def _connect(
-    uri: WebSocketURI,
-    stream: Connectable | None,
-    unix_path: str | os.PathLike[str] | None,
-    config: ClientConfig,
-    protocol: ClientProtocol,
-) -> Transport:
-    engine = None
-    if uri.secure:
-        context = config.ssl or _default_context()
-        hostname = config.server_hostname or uri.host
-        engine = TLSEngine(context, server_side=False, hostname=hostname)
-    if stream is not None:
-        transport = await over(stream)
-    elif unix_path is not None:
-        transport = await dial_unix(unix_path, socket_options=config.socket_options)
-    elif (proxy := await proxy_for(uri, config.proxy)) is not None:
-        protocol.log(logging.DEBUG, "connecting through the proxy %s", proxy)
-        transport = await _dial_through(proxy, uri, config)
-    else:
-        transport = await dial(
-            uri.host,
-            uri.port,
-            local_address=config.local_address,
-            socket_options=config.socket_options,
-        )
-    return secured(transport, engine)
-
-
-async def _dial_through(proxy: ProxyURI, uri: WebSocketURI, config: ClientConfig) -> Transport:
-    """Connect to *proxy*, and have it connect to the server; the filter does that, where there is one."""
-    asking = ConnectProtocol(
-        proxy,
-        uri.host,
-        uri.port,
-        user_agent=config.user_agent_header,
-        max_header_size=config.max_header_size,
-        max_header_count=config.max_header_count,
-    )
-    engine = None
-    if proxy.scheme == "https":
-        context = config.proxy_ssl or _default_context()
-        engine = TLSEngine(context, server_side=False, hostname=proxy.host)
-    elif proxy.scheme != "http":
-        require_socks()
-    try:
-        sock = await dial_socket(
-            proxy.host,
-            proxy.port,
-            local_address=config.local_address,
-            socket_options=config.socket_options,
-        )
-    except OSError as exc:
-        error = connect_error(exc, f"the proxy {proxy}")
-        raise error from error.__cause__
-    if proxy.scheme not in ("http", "https"):
-        await connect_socks(
-            sock,
-            (uri.host, uri.port),
-            scheme=proxy.scheme,
-            username=proxy.username,
-            password=proxy.password,
-            proxy=str(proxy),
-        )
-        return await over_dialled(sock, config.socket_options)
-    transport = await over_dialled(sock, config.socket_options)
-    return TunnelTransport(secured(transport, engine), asking, str(proxy))
-
-
-@cache
-def _default_context() -> ssl.SSLContext:
-    """What checks certificates against the system's authorities: loading those takes a while."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
 def _extensions(config: ClientConfig) -> list[ClientExtensionFactory]:
     extensions = list(config.extensions or ())
     if config.compression and not any(one.name == PerMessageDeflate.name for one in extensions):
@@ -239,7 +157,7 @@ class _OpenWebSocket:
         unix_path = self._unix_path
         host, port = hop.uri.host, hop.uri.port
         where = build_authority(host, port) if unix_path is None else os.fspath(unix_path)
-        connect = partial(_connect, hop.uri, self._stream, unix_path, hop.config)
+        connect = partial(make_transport, hop.uri, self._stream, unix_path, hop.config)
         return _Attempt(hop, where, connect)
 
 

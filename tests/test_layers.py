@@ -82,7 +82,7 @@ SHELVES: list[tuple[str, str]] = [
         "cookies errors events inbox outbox turnstile trust proxies options keepalive notice statistics "
         "observer lifetime json_codecs",
     ),
-    ("websocket", "redirects"),
+    ("websocket", "redirects dialling"),
     ("websocket", "connection"),
     ("websocket", "waiting"),
     ("websocket", "receiving lowlevel"),

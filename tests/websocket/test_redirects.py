@@ -21,7 +21,7 @@ from anyio_ws import (
     Request,
     Response,
     WebSocket,
-    client,
+    dialling,
     open_server,
     open_websocket,
 )
@@ -284,7 +284,7 @@ async def test_a_redirect_from_ws_to_wss_is_followed(
     client_ssl_context: ssl.SSLContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client, "_default_context", lambda: client_ssl_context)
+    monkeypatch.setattr(dialling, "_default_context", lambda: client_ssl_context)
     async with AsyncExitStack() as stack:
         new = await site(stack, ssl=server_ssl_context)
         location = new.url.replace("wss://", "https://")
@@ -479,7 +479,7 @@ async def test_a_connection_is_closed_before_the_next_is_dialled(
 
         return note
 
-    monkeypatch.setattr(client, "dial", noting(dial))
+    monkeypatch.setattr(dialling, "dial", noting(dial))
     async with AsyncExitStack() as stack:
         here = await site(stack, {"/a": "/b", "/b": "/c"})
         async with open_websocket(f"{here.url}/a") as ws:

@@ -1,0 +1,104 @@
+"""From a URI to a transport: where a client connects to, through which proxy, and with TLS."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from functools import cache
+
+from .errors import connect_error
+from .options import ClientConfig
+from .proxies import proxy_for
+from .sansio import ClientProtocol, WebSocketURI
+from .sansio.connect import ConnectProtocol
+from .sansio.uri import ProxyURI
+from .transports.base import Transport
+from .transports.dial import Connectable, dial, dial_socket, dial_unix, over, over_dialled
+from .transports.proxy import TunnelTransport, connect_socks, require_socks
+from .transports.tls import TLSEngine, secured
+
+__all__ = ["make_transport"]
+
+
+async def make_transport(
+    uri: WebSocketURI,
+    stream: Connectable | None,
+    unix_path: str | os.PathLike[str] | None,
+    config: ClientConfig,
+    protocol: ClientProtocol,
+) -> Transport:
+    """Reach the server of *uri*, over *stream* or at *unix_path* if one is given. Cancelling closes it.
+
+    :raises OSError: it can't be reached
+    :raises ProxyError: a proxy refused, or failed, to connect to it
+    :raises ImportError: it takes python-socks, which isn't installed
+    """
+    engine = None
+    if uri.secure:
+        context = config.ssl or _default_context()
+        hostname = config.server_hostname or uri.host
+        engine = TLSEngine(context, server_side=False, hostname=hostname)
+    if stream is not None:
+        transport = await over(stream)
+    elif unix_path is not None:
+        transport = await dial_unix(unix_path, socket_options=config.socket_options)
+    elif (proxy := await proxy_for(uri, config.proxy)) is not None:
+        protocol.log(logging.DEBUG, "connecting through the proxy %s", proxy)
+        transport = await _dial_through(proxy, uri, config)
+    else:
+        transport = await dial(
+            uri.host,
+            uri.port,
+            local_address=config.local_address,
+            socket_options=config.socket_options,
+        )
+    return secured(transport, engine)
+
+
+async def _dial_through(proxy: ProxyURI, uri: WebSocketURI, config: ClientConfig) -> Transport:
+    """Connect to *proxy*, and have it connect to the server; the filter does that, where there is one."""
+    asking = ConnectProtocol(
+        proxy,
+        uri.host,
+        uri.port,
+        user_agent=config.user_agent_header,
+        max_header_size=config.max_header_size,
+        max_header_count=config.max_header_count,
+    )
+    engine = None
+    if proxy.scheme == "https":
+        context = config.proxy_ssl or _default_context()
+        engine = TLSEngine(context, server_side=False, hostname=proxy.host)
+    elif proxy.scheme != "http":
+        require_socks()
+    try:
+        sock = await dial_socket(
+            proxy.host,
+            proxy.port,
+            local_address=config.local_address,
+            socket_options=config.socket_options,
+        )
+    except OSError as exc:
+        error = connect_error(exc, f"the proxy {proxy}")
+        raise error from error.__cause__
+    if proxy.scheme not in ("http", "https"):
+        await connect_socks(
+            sock,
+            (uri.host, uri.port),
+            scheme=proxy.scheme,
+            username=proxy.username,
+            password=proxy.password,
+            proxy=str(proxy),
+        )
+        return await over_dialled(sock, config.socket_options)
+    transport = await over_dialled(sock, config.socket_options)
+    return TunnelTransport(secured(transport, engine), asking, str(proxy))
+
+
+@cache
+def _default_context() -> ssl.SSLContext:
+    """What checks certificates against the system's authorities: loading those takes a while."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context

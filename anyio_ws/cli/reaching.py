@@ -32,15 +32,13 @@ from anyio_ws import (
 )
 from anyio_ws.cli.shown import visible
 from anyio_ws.sansio.headers import build_basic
+from anyio_ws.sansio.trace import head_lines
 from anyio_ws.sansio.uri import without_credentials
 
 __all__ = ["Exit", "Failure", "Target", "ended", "handshake", "prepare_streams"]
 
 Remark = Callable[..., None]
 """Takes lines, each an argument."""
-
-SECRET = {"authorization", "cookie", "proxy-authorization", "set-cookie"}
-"""Headers whose values aren't shown."""
 
 
 class Exit(enum.IntEnum):
@@ -210,25 +208,21 @@ def ended(exc: ConnectionClosed) -> str:
 
 def handshake(request: Request, response: Response) -> Iterator[str]:
     """The lines of an opening handshake, as they may be shown."""
-    yield f"> {request.method} {visible(request.path)} HTTP/{request.http_version}"
-    for name, value in request.headers.raw_items():
-        yield f"> {name}: {_without_secret(name, value)}"
+    start = f"{request.method} {request.path} HTTP/{request.http_version}"
+    for line in head_lines(start, request.headers):
+        yield f"> {line}"
     yield from _refusal(response)
 
 
 def _refusal(response: Response) -> Iterator[str]:
     """The lines of a response, as they may be shown."""
-    yield f"< HTTP/1.1 {response.status_code} {visible(response.reason_phrase)}"
-    for name, value in response.headers.raw_items():
-        yield f"< {name}: {_without_secret(name, value)}"
+    start = f"HTTP/1.1 {response.status_code} {response.reason_phrase}".rstrip()
+    for line in head_lines(start, response.headers):
+        yield f"< {line}"
     if response.body:
         yield "<"
     for line in response.body.decode(errors="backslashreplace").splitlines():
         yield f"< {visible(line)}"
-
-
-def _without_secret(name: str, value: str) -> str:
-    return "(not shown)" if name.lower() in SECRET else visible(value)
 
 
 def prepare_streams(verbose: int) -> None:

@@ -87,7 +87,7 @@ def test_what_stays_as_it_is_ends_it() -> None:
         with reconnecting(url) as process:
             _, err = process.communicate(timeout=PATIENCE)
             assert process.returncode == 4
-    assert err == "anyio-ws connect: server answered HTTP 401 Unauthorized instead of 101\n"
+    assert err == "anyio-ws connect: server answered HTTP 401 Unauthorized instead of 101: 'no'\n"
     with served(refuse) as url:
         with reconnecting(url, "--no-input") as process:
             _, err = process.communicate(timeout=PATIENCE)

@@ -175,7 +175,7 @@ async def say_no(ws: WebSocket, request: Request) -> Response:
 
 def test_a_server_that_cannot_be_connected_to_is_told_in_one_line() -> None:
     with served(echo, process_request=say_no) as url:
-        assert failed(4, url) == "server answered HTTP 404 Not Found instead of 101"
+        assert failed(4, url) == "server answered HTTP 404 Not Found instead of 101: 'nothing here'"
         said = run(*PING, url, "-v").stderr
         assert "< HTTP/1.1 404 Not Found\n" in said
     with socket.create_server(("127.0.0.1", 0)) as listener:

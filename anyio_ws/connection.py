@@ -446,7 +446,6 @@ class Connection:
     def _ping_leaves(self, ping: Ping, size: int) -> None:
         ping.started = perf_counter()
         if ping is self._keepalive_ping:
-            self._keepalive_ping = None
             self._mark = self.transport.sent_total + self.transport.unsent + size
 
     def _output_moved(self) -> None:
@@ -760,8 +759,20 @@ class Connection:
             ping = self.pings.pop(payload)
             if payload == self._unawaited:
                 self._unawaited = None
+            if ping is self._keepalive_ping:
+                self._keepalive_answered()
             ping.latency = now - ping.started
             ping.answered.set()
             if payload == data:
                 self.latency = ping.latency
                 break
+
+    def _keepalive_answered(self) -> None:
+        """Its ping has left, then: a stream may be read again before who writes to it is told so."""
+        self._keepalive_ping = None
+        if self._mark is not None and self._keepalive is not None:
+            self._mark = None
+            now = self.transport.clock()
+            self._keepalive.ping_left(now)
+            self._keepalive.heard(now)
+            self._set_alarm()

@@ -10,11 +10,11 @@ import anyio
 import anyio.abc
 import pytest
 
-from anyio_ws import ConnectionClosedError, ConnectionClosedOK, WebSocket
+from anyio_ws import ConnectionClosedError, ConnectionClosedOK, WebSocket, open_websocket
 from anyio_ws.sansio import Opcode, Side, State
-from anyio_ws.testing import RawFrame, ScriptedPeer
+from anyio_ws.testing import RawFrame, ScriptedPeer, memory_stream_pair
 
-from ..websocket.helpers import settle
+from ..websocket.helpers import URL, settle
 from .links import Link
 
 virtual = pytest.mark.usefixtures("virtual_time")
@@ -163,6 +163,27 @@ class TestALivePeer:
                 assert ws.state is State.OPEN
                 assert ws.latency >= 0
                 tasks.cancel_scope.cancel()
+
+    async def test_that_answers_before_the_stream_below_says_that_the_ping_left(self) -> None:
+        class ReturnsLate(anyio.abc.ByteSendStream):
+            async def send(self, item: bytes) -> None:
+                await ours.send(item)
+                await settle()
+
+            async def aclose(self) -> None:
+                await ours.aclose()
+
+        ours, theirs = memory_stream_pair()
+        peer = ScriptedPeer(theirs, Side.SERVER)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(peer.accept)
+            async with open_websocket(
+                URL, stream=(ours, ReturnsLate()), ping_interval=10, ping_timeout=5
+            ) as ws:
+                tasks.start_soon(answer_pings, peer)
+                await anyio.sleep(100)
+                assert ws.state is State.OPEN
+                await anyio.aclose_forcefully(ws)
 
     async def test_that_talks_is_not_pinged(self, link: Link) -> None:
         async with link.client_and_peer(ping_interval=10, ping_timeout=5) as (ws, peer):

@@ -98,7 +98,7 @@ def test_what_stays_as_it_is_ends_it() -> None:
     with reconnecting("http://x") as process:
         _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 2
-    assert err.endswith("the scheme must be ws or wss\n")
+    assert err.endswith("ws+unix or wss+unix\n")
 
 
 def test_the_end_of_the_input_ends_it() -> None:

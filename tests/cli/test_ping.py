@@ -181,7 +181,7 @@ def test_a_server_that_cannot_be_connected_to_is_told_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert failed(3, f"ws://127.0.0.1:{port}").endswith("Connection refused")
-    assert failed(2, "http://127.0.0.1").endswith("the scheme must be ws or wss")
+    assert failed(2, "http://127.0.0.1").endswith("ws+unix or wss+unix")
 
 
 def test_the_connection_is_what_the_user_says(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .accepting import accept_websocket
+from .adapters import byte_stream, trio_stream
 from .auth import CheckCredentials, basic_auth
 from .client import open_websocket
 from .exceptions import (
@@ -103,11 +104,13 @@ __all__ = [
     "WebSocketServer",
     "accept_websocket",
     "basic_auth",
+    "byte_stream",
     "endpoint",
     "mux",
     "open_server",
     "open_websocket",
     "reconnecting_websocket",
     "serve_websocket",
+    "trio_stream",
     "websocket_events",
 ]

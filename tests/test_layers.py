@@ -91,7 +91,7 @@ SHELVES: list[tuple[str, str]] = [
     ("websocket", "accepting"),
     ("websocket", "service"),
     ("websocket", "client server auth routing"),
-    ("compositions", "retrying"),
+    ("compositions", "retrying trio_adapter"),
     ("compositions", "mux aggregate broadcast reconnect lifecycle adapters"),
     ("face", "."),
     ("testing", "testing testing.*"),
@@ -103,6 +103,8 @@ SHELVES: list[tuple[str, str]] = [
 LIBRARIES = {
     "json_codecs": {"msgspec", "orjson", "pydantic"},
     "transports.proxy": {"python_socks"},
+    "adapters": {"trio"},  # for its types
+    "trio_adapter": {"trio"},
 }
 
 # A Close and a Response are what some errors carry, a WebSocket is what a hook is called with; for the

@@ -192,7 +192,14 @@ class Endpoint:
         return self._service.statistics()
 
     async def __call__(self, *arguments: Any) -> None:
-        """Serve the last of *arguments*, a stream, to the end of its connection."""
+        """Serve the last of *arguments*, a stream, to the end of its connection.
+
+        The handler is called with the others, and with the connection as the last.
+
+        :raises TypeError: there is no stream
+        """
+        if not arguments:
+            raise TypeError("an endpoint is called with a stream, after arguments of your own")
         *own, stream = arguments
         apply_to_trio()
         await self._service.serve(self._service.begin(stream), own)
@@ -223,7 +230,8 @@ def endpoint(
 
     What this returns is called with a byte stream: by the ``serve`` of an AnyIO listener, say, or by
     ``trio.serve_listeners``. It performs the opening handshake and calls *handler* with the connection, as
-    `open_server` does, errors included. Arguments before the stream are handed on, before the connection.
+    `open_server` does, errors included. What it is given before the stream, *handler* is given before the
+    connection: called with ``(session, stream)``, it calls ``handler(session, ws)``.
     Cancelling it ends its connection now.
 
     Streams that are sockets, trio's and on trio AnyIO's, are as fast as the connections of `open_server`;

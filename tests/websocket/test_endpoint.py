@@ -14,6 +14,7 @@ from anyio_ws import (
     InvalidStatus,
     Request,
     Response,
+    Router,
     WebSocket,
     endpoint,
     open_websocket,
@@ -78,6 +79,24 @@ async def test_the_callers_own_arguments_come_first() -> None:
         tasks.start_soon(endpoint(greet), "hello", "Ada", ours)
         async with open_websocket(URL, stream=theirs) as ws:
             assert await ws.receive() == "hello Ada"
+
+
+async def test_a_router_hands_the_callers_own_arguments_on() -> None:
+    async def greet(greeting: str, ws: WebSocket, name: str) -> None:
+        await ws.send(f"{greeting} {name}")
+
+    router = Router()
+    router.add("/people/{name}", greet)
+    ours, theirs = memory_stream_pair()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(endpoint(router), "hello", ours)
+        async with open_websocket("ws://example.org/people/Ada", stream=theirs) as ws:
+            assert await ws.receive() == "hello Ada"
+
+
+async def test_without_a_stream_it_can_not_be_called() -> None:
+    with pytest.raises(TypeError, match="a stream"):
+        await endpoint(echo)()
 
 
 async def test_a_handler_that_fails_closes_its_own_connection_and_is_logged(

@@ -20,12 +20,14 @@ PRINTS = {
     'Basic realm="the staff", charset="UTF-8"\n',
     "bearer_tokens": "hello ada, let us chat\nhello ada, let us chat\n"
     "server answered HTTP 401 Unauthorized instead of 101: 'A valid token is needed.'\n",
+    "best_price": "coral is left out: TimeoutError\n101.40 at beryl\n",
     "behind_proxy": "hello 198.51.100.7\nhello 127.0.0.1\n",
     "compression": "permessage-deflate; server_max_window_bits=15; client_max_window_bits=10\nTrue\nTrue\n",
     "connect_errors": "no URL: the port isn't a number from 0 to 65535\n"
     "no connection: ConnectionRefusedError\nrefused: 403 b'not for you'\ntoo late\nhello\n",
     "cookie_jar": "True\n" + 3 * "/feed for session=5f2a\n",
     "echo": "hello\n",
+    "end_to_end_tls": "the secret of ada\n",
     "failing_handler": "closed with 1011\n12.5\n",
     "fan_in": "spread 0.5\n",
     "first_message": "hello ada\nreceived 1008 (policy violation) a valid token was expected; "
@@ -55,6 +57,7 @@ PRINTS = {
     "listeners": "over TCP\nhere\n",
     "listen": "you said 'hello'\nb'and this is binary'\n",
     "messages": "b'hello ada'\nand goodbye\nno text, but here it is: b'\\xff\\xfe'\n",
+    "metrics_pusher": "3 samples, in order: True\nthat is enough\n",
     "metrics": "ws_connection_seconds_count 1.0\n"
     "ws_opened_total 1.0\nws_messages_received_total 1.0\nws_messages_sent_total 1.0\n",
     "mounted": "hello 1\n",
@@ -87,6 +90,7 @@ PRINTS = {
     "< Server: anyio-ws\n"
     "> TEXT 'hello' [5 bytes]\n< TEXT 'hello' [5 bytes]\n"
     "> CLOSE 1000 (normal closure) [2 bytes]\n< CLOSE 1000 (normal closure) [2 bytes]\n",
+    "tunnel": "IS ANYBODY THERE?\n",
     "unix_socket": "hello\n",
     "your_exception": "out of range: 999\ncancelled: True\n"
     "and the block goes on\nleft without an error\n",

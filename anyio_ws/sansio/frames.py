@@ -35,6 +35,9 @@ MAX_CONTROL_PAYLOAD: Final = 125  # RFC 6455, 5.5
 
 PART: Final = 2**13
 
+MAX_FRAME: Final = 2**20
+"""Bytes of payload that we put into one frame: a longer message is cut, so that a Ping can pass."""
+
 SHOWN_TEXT: Final = 75
 """Bytes of a text that a log shows."""
 

@@ -50,6 +50,7 @@ from .http import Request, Response
 from .logs import LoggerLike, log
 from .masking import masking_key
 from .messages import MAX_FRAGMENTS, Fragment, MessageAssembler
+from .prepared import AS_IT_IS, PreparedMessage
 from .state import ConnectionState, Side, State, Trigger
 from .trace import head_lines
 
@@ -122,6 +123,7 @@ class Protocol:
         "logger",
         "masking_key",
         "max_events",
+        "plain",
         "remote_address",
         "side",
         "subprotocol",
@@ -433,6 +435,30 @@ class Protocol:
         self._require_open()
         return encode_header(0x80 | opcode, size)
 
+    def send_prepared(self, message: PreparedMessage) -> None:
+        """Send a whole message that is sent on other connections, too, without encoding it again.
+
+        :raises ProtocolError: a fragmented message is being sent, or the connection isn't open
+        """
+        self._require_open()
+        if self._sending is not None:
+            raise self._out_of_order(message.opcode)
+        extensions = self._extensions
+        extension = extensions[0] if extensions else None
+        # Each of several extensions transforms what another has made.
+        setting = message.setting(extension) if len(extensions) < 2 else None
+        if setting is None or self._debug:
+            for opcode, data, fin, *_ in message.parts():
+                self.send_data(opcode, data, fin, compress=message.compress)
+            return
+        if self.side is _CLIENT:
+            frames = message.frames(setting, extension)
+            self._writes += [frame.serialize(self.masking_key()) for frame in frames]
+        else:
+            self._writes += message.written(setting, extension)
+        if extension is not None and setting != AS_IT_IS:
+            extension.forget_encoded()
+
     def send_close(
         self, code: int | None = None, reason: str = "", *, cut_short: bool = False
     ) -> None:
@@ -535,6 +561,8 @@ class Protocol:
 
     def _set_extensions(self, extensions: Sequence[Extension]) -> None:
         self._extensions = tuple(extensions)
+        self.plain = not extensions and self.side is Side.SERVER and not self._debug
+        """Whether what is sent depends on nothing but the message: `PreparedMessage.plain` can be written."""
         self._assembler = self._new_assembler(extensions=extensions)
         self._decoder = FrameDecoder(self._assembler, masked=self.side is Side.SERVER)
 

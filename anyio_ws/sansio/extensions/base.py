@@ -7,7 +7,7 @@ keep state from frame to frame.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from ..frames import Frame, Opcode
 from ..headers import ExtensionParameter
@@ -67,7 +67,26 @@ class Extension(ABC):
         """
 
     def forget_encoded(self) -> None:  # noqa: B027  # most have no state
-        """Learn that a frame which was encoded won't be sent: what follows must not build on it."""
+        """Learn that what the peer has seen isn't what was encoded: what follows must not build on it.
+
+        A frame that was encoded won't be sent, or one is sent that `encode_alone` made.
+        """
+
+    def setting(self, frame: Frame, *, compress: bool) -> Hashable | None:
+        """What decides how a whole message is encoded, if others may send the same bytes.
+
+        Those of several connections whose extensions answer the same are sent what `encode_alone` of one of
+        them has made. ``()`` if it is sent as it is; None, the default, if every connection has to `encode`
+        it.
+        """
+        return None
+
+    def encode_alone(self, frame: Frame) -> Frame:
+        """Transform a whole message without regard to any other; changes no state.
+
+        Where it is sent, `forget_encoded` is called. Only asked of those with a `setting`.
+        """
+        raise NotImplementedError
 
 
 class ClientExtensionFactory(ABC):

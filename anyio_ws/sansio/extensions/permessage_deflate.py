@@ -6,13 +6,17 @@ each message where context takeover was negotiated away. Memory, for windows of 
 
 What was compressed and not sent must not be referred to by what follows: a compressor that was
 interrupted is dropped, and the next message has a new one. The peer needn't know.
+
+A message that is sent on many connections is compressed by a compressor of its own: whatever else is in a
+peer's window, it refers only to itself. After it a connection's own compressor doesn't know any more how far
+back in that window its earlier messages are, and is dropped as well.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
 from ...exceptions import NegotiationError, ProtocolViolation
@@ -96,28 +100,41 @@ class PerMessageDeflate(Extension):
     def encode(self, frame: Frame, *, compress: bool = True) -> Frame:
         first = frame.opcode is not Opcode.CONT
         if first:
-            self._encoding = (
-                compress
-                and self.local_max_window_bits > UNCOMPRESSIBLE_BITS
-                and (not frame.fin or len(frame.data) >= self._threshold)
-            )
+            self._encoding = self._is_to_be_compressed(frame, compress)
         if not self._encoding:
             return frame
         deflater, self._deflater = self._deflater, None  # so that it's gone if this is interrupted
         if deflater is None:
-            deflater = zlib.compressobj(
-                self._level, zlib.DEFLATED, -self.local_max_window_bits, self._mem_level
-            )
-        data = deflater.compress(frame.data) + deflater.flush(zlib.Z_SYNC_FLUSH)
-        if frame.fin:
-            # zlib flushes nothing a second time, when nothing came in between.
-            data = data[: -len(TAIL)] if data else EMPTY_BLOCK
+            deflater = self._new_deflater()
+        data = _deflate(deflater, frame)
         if not (frame.fin and self.local_no_context_takeover):
             self._deflater = deflater
         return frame._replace(data=data, rsv1=first)
 
     def forget_encoded(self) -> None:
         self._deflater = None
+
+    def setting(self, frame: Frame, *, compress: bool) -> Hashable | None:
+        if type(self).encode is not PerMessageDeflate.encode:
+            return None  # somebody's own, which may do anything
+        if not self._is_to_be_compressed(frame, compress):
+            return ()
+        return NAME, self.local_max_window_bits, self._level, self._mem_level
+
+    def encode_alone(self, frame: Frame) -> Frame:
+        return frame._replace(data=_deflate(self._new_deflater(), frame), rsv1=True)
+
+    def _is_to_be_compressed(self, frame: Frame, compress: bool) -> bool:
+        return (
+            compress
+            and self.local_max_window_bits > UNCOMPRESSIBLE_BITS
+            and (not frame.fin or len(frame.data) >= self._threshold)
+        )
+
+    def _new_deflater(self) -> _Compress:
+        return zlib.compressobj(
+            self._level, zlib.DEFLATED, -self.local_max_window_bits, self._mem_level
+        )
 
     def decode_part(self, opcode: Opcode, rsv: int, data: bytes, *, max_size: int | None) -> None:
         if not self._mid_frame:
@@ -139,6 +156,14 @@ class PerMessageDeflate(Extension):
     def _begin_frame(self, opcode: Opcode, rsv1: bool) -> None:
         if opcode is not Opcode.CONT:
             self._decoding = rsv1
+
+
+def _deflate(deflater: _Compress, frame: Frame) -> bytes:
+    data = deflater.compress(frame.data) + deflater.flush(zlib.Z_SYNC_FLUSH)
+    if not frame.fin:
+        return data
+    # zlib flushes nothing a second time, when nothing came in between.
+    return data[: -len(TAIL)] if data else EMPTY_BLOCK
 
 
 # Negotiation (RFC 7692, section 7.1)

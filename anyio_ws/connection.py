@@ -27,6 +27,7 @@ from typing import Final, cast
 import anyio
 from anyio.abc import SocketAttribute
 
+from .backlog import Backlog
 from .errors import Call, closed_error, not_open_yet
 from .exceptions import ConnectionClosed, ConnectionClosedOK, WebSocketError
 from .inbox import Inbox
@@ -36,6 +37,7 @@ from .options import CommonConfig
 from .outbox import JOINED, Outbox
 from .sansio import SEND_EOF, CloseCode, Fragment, Frame, Opcode, Protocol, Request, Response, State
 from .sansio.frames import MAX_CONTROL_PAYLOAD
+from .sansio.prepared import PreparedMessage
 from .statistics import ConnectionStatistics
 from .transports.backend import current_pace, new_signal
 from .transports.base import Reader, Transport
@@ -85,11 +87,13 @@ class Connection:
         "_unawaited",
         "_will_pump",
         "_written_at",
+        "backlog",
         "between_fragments",
         "changed",
         "closed_here",
         "config",
         "discarding",
+        "express",
         "given_up",
         "inbox",
         "latency",
@@ -127,6 +131,8 @@ class Connection:
         """Of the calls that don't have to wait."""
         self.turnstile = Turnstile(self._may_send)
         """What those who send pass through."""
+        self.backlog: Backlog | None = None
+        """What was offered and waits for its turn there, if there is something."""
         self.receiver: object | None = _HANDSHAKE if protocol.state is State.CONNECTING else None
         """Who receives, by `claim`."""
         self.reading: Reader | None = None
@@ -146,6 +152,8 @@ class Connection:
         """Whether this side closed the connection, by `start_closing`."""
         self.output_over = False
         """Whether the transport can't send any more."""
+        self.express = False
+        """Whether `pass_on` has anything to look at: the connection is open and frames aren't its own."""
         self.lost = False
         """Whether the transport is done."""
         self.lost_cause: Exception | None = None
@@ -242,6 +250,8 @@ class Connection:
             if self._paused:  # since the handshake; what came with it may fill the inbox already
                 self._keepalive.paused()
             self._set_alarm()
+            # What ``write_timeout`` has to be told of output isn't told there.
+            self.express = self.protocol.plain and self.config.write_timeout is None
         self._collect()
         self._after_input()
         self._resume()
@@ -372,6 +382,36 @@ class Connection:
         if transport.unsent:
             self._output_moved()
 
+    def commit_prepared(self, message: PreparedMessage) -> None:
+        """As `commit`, for a message that goes to others, too. It leaves at once, unless something waits."""
+        self.queue_prepared(message)
+        self.pump()
+
+    def queue_prepared(self, message: PreparedMessage) -> None:
+        """Take it over for sending, and leave it to `pump` to send it."""
+        self._queue_output()  # what was before it
+        self.protocol.send_prepared(message)
+        self.messages_sent += 1
+        self._queue_output()
+
+    def pass_on(self, frame: bytes) -> bool:
+        """Send a whole message that was framed for many, if nothing is in its way; otherwise do nothing.
+
+        Here a broadcast spends its time. What waits in the outbox does so behind what the transport hasn't
+        sent.
+        """
+        if (
+            not self.express
+            or self._held_frames
+            or self.sending_fragments
+            or self.turnstile.queue
+            or self.transport.unsent
+        ):
+            return False
+        self.messages_sent += 1
+        self.transport.write(frame)
+        return True
+
     def commit_unawaited_ping(self, payload: bytes, *, keepalive: bool = False) -> None:
         """Take a ping over for sending whose pong only updates `latency`.
 
@@ -464,6 +504,11 @@ class Connection:
 
     @property
     def buffered_amount(self) -> int:
+        """Bytes that were committed, or are in the backlog, and haven't left."""
+        return self.committed + (0 if self.backlog is None else self.backlog.bytes)
+
+    @property
+    def committed(self) -> int:
         """Bytes that were committed and haven't left."""
         return self._held + self.outbox.size + self.transport.unsent
 
@@ -482,7 +527,7 @@ class Connection:
     def has_room(self) -> bool:
         """Whether at most ``write_limit`` bytes wait to leave; raises as `check_open`."""
         self.check_open()
-        return self.buffered_amount <= self.config.write_limit
+        return self.committed <= self.config.write_limit
 
     def has_room_for_ping(self) -> bool:
         """Whether no other Ping waits to leave; raises as `check_open`.
@@ -516,6 +561,8 @@ class Connection:
         :raises ProtocolError: the code isn't valid
         :raises ValueError: the reason is too long
         """
+        if self.backlog is not None and not self.sending_fragments:
+            self.backlog.commit_all()
         if self.protocol.state is State.OPEN:
             self.protocol.send_close(code, reason, cut_short=True)
             self._sent_end = True
@@ -563,6 +610,14 @@ class Connection:
             self._lifetime.closing()
         self._set_alarm()
 
+    def end_within(self, timeout: float | None) -> None:
+        """Abort the connection, which is being closed, unless it ends in *timeout* seconds."""
+        now = self.transport.clock()
+        if self._lifetime is None:
+            self._lifetime = Lifetime(self.config, now, self._traffic())
+        self._lifetime.end_by(math.inf if timeout is None else now + timeout)
+        self._set_alarm()
+
     def _set_alarm(self) -> None:
         policies = (self._keepalive, self._lifetime)
         times = [one.alarm for one in policies if one is not None]
@@ -597,13 +652,12 @@ class Connection:
         over = lifetime.over(now, self._traffic())
         if over is None:
             return
-        timeout = self.config.close_timeout
         if self._keepalive is None:  # it has been closing, and had its time for that
             self._lifetime = None
             self.lost_cause = self.lost_cause or TimeoutError("it didn't end in time")
             self.transport.abort()
             return
-        lifetime.end_by(math.inf if timeout is None else now + timeout)
+        self.end_within(self.config.close_timeout)
         self.name_peer()
         protocol = self.protocol
         protocol.log(logging.INFO, "closing, %s, peer %s", over.value, protocol.remote_address)
@@ -682,6 +736,9 @@ class Connection:
             self.flush_protocol()
         self._pause_or_resume()
         if protocol.state is not State.OPEN or self.output_over:
+            self.express = False
+            if self.backlog is not None:
+                self.backlog.clear()
             self._stop_keepalive()
             self.progress.set()
             self.turnstile.wake()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import secrets
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType, SimpleNamespace, TracebackType
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, overload
@@ -19,6 +19,7 @@ import anyio
 from anyio.abc import ObjectReceiveStream, ObjectStream, SocketAttribute
 from anyio.lowlevel import checkpoint
 
+from .backlog import MAX_BUFFERED, Delivery, Overflow
 from .connection import Connection
 from .contexts import comes_only_once
 from .errors import Call, not_open_yet
@@ -27,23 +28,34 @@ from .exceptions import ConnectionClosed, ConnectionClosedOK, ProtocolError
 from .json_codecs import ANYTHING, DecodedMessages, json_decoder, json_encoder
 from .lowlevel import LowLevel
 from .notice import Notice
+from .offering import offer
 from .options import ServerConfig
 from .receiving import Discarding, Events, Fragments, MessageReader, take_nowait, wait_for_message
 from .sansio import CloseCode, Extension, Opcode, Request, Response, State
-from .sansio.frames import MAX_CONTROL_PAYLOAD, check_close
+from .sansio.frames import MAX_CONTROL_PAYLOAD, MAX_FRAME, check_close
 from .sansio.logs import LoggerLike
+from .sansio.prepared import PreparedMessage
 from .sansio.uri import without_credentials
 from .statistics import ConnectionStatistics
 from .trust import client_address
 from .waiting import pass_turnstile, wait_for
 
-__all__ = ["Fragments", "MessageReader", "Sendable", "WebSocket"]
+__all__ = [
+    "Delivery",
+    "Fragments",
+    "MessageReader",
+    "Overflow",
+    "PreparedMessage",
+    "Sendable",
+    "WebSocket",
+]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
 Sendable: TypeAlias = (
     str
     | BytesLike
+    | PreparedMessage
     | Iterable[str]
     | Iterable[BytesLike]
     | AsyncIterable[str]
@@ -58,11 +70,9 @@ _WHOLE: Final = (str, bytes, *_OTHER_BYTES)
 
 _new_decoder: Final = codecs.getincrementaldecoder("utf-8")
 
+_SENT: Final = Delivery.SENT
 _TEXT: Final = Opcode.TEXT  # an attribute of an enumeration takes as long as a call
 _BINARY: Final = Opcode.BINARY
-
-MAX_FRAME: Final = 2**20
-"""Bytes of payload that we put into one frame: a longer message is cut, so that a Ping can pass."""
 
 
 class WebSocket(ObjectStream[str | bytes]):
@@ -422,6 +432,8 @@ class WebSocket(ObjectStream[str | bytes]):
     ) -> None:
         """Send a message: `str` as text, bytes-like as binary, unless *text* says otherwise.
 
+        A `PreparedMessage` has been told by itself whether it is text, and whether to compress it.
+
         Waits, in order of arrival, while more than ``write_limit`` bytes haven't left. When it returns the
         message is committed, and will be sent whole unless the connection ends; when it is cancelled,
         nothing of the message was or will be sent.
@@ -438,7 +450,7 @@ class WebSocket(ObjectStream[str | bytes]):
 
         :param text: True: as text, also what is bytes-like, which must be UTF-8; False: as binary, also `str`
         :param compress: whether to compress it, if compression was negotiated: False for what is compressed
-            already, or holds secrets next to what an attacker chooses
+            already, or holds secrets next to what an attacker chooses; a `PreparedMessage` says it itself
         :raises TypeError: *item* is none of these (a mapping isn't either); or fragments of mixed types
         :raises ValueError: text isn't UTF-8, or a `str` can't be encoded: nothing was sent
         :raises ConnectionClosed: the connection is closed
@@ -454,6 +466,10 @@ class WebSocket(ObjectStream[str | bytes]):
                 connection.commit(opcode, data, compress=compress)
             else:
                 self._commit(opcode, data, compress=compress)
+        elif isinstance(item, PreparedMessage):
+            if not connection.turnstile.open:
+                await pass_turnstile(connection)
+            connection.commit_prepared(item)
         elif isinstance(item, Mapping):
             raise TypeError("a mapping can't be sent; send its keys() or values(), or serialize it")
         else:
@@ -500,6 +516,27 @@ class WebSocket(ObjectStream[str | bytes]):
             raise TypeError("send_json() takes an object or members, not both")
         data = json_encoder(self._connection.config.json)(obj)
         await self.send(data, text=text, compress=compress)
+
+    def offer(
+        self,
+        message: PreparedMessage,
+        overflow: Overflow = "disconnect",
+        max_buffered: int = MAX_BUFFERED,
+        key: Hashable | None = None,
+    ) -> Delivery:
+        """Send a message without waiting, or do what *overflow* says: for those who fan out.
+
+        `broadcast` does this for each of its connections, and explains the parameters. What waits because
+        there is no room for it keeps its place among the tasks that wait in `send`: it is sent after what
+        those have who came before it, and before what those have who come later.
+
+        :param key: compared with those of all who offer messages to this connection
+        :raises ConnectionClosed: the connection broke, and it wasn't known yet that it is closed
+        """
+        frame = message.plain
+        if frame is not None and self._connection.pass_on(frame):
+            return _SENT
+        return offer(self._connection, message, overflow, max_buffered, key)
 
     async def flush(self) -> None:
         """Wait until everything that was sent has been taken by the kernel, or the stream below.

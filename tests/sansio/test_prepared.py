@@ -228,10 +228,8 @@ def test_a_very_long_one_is_cut_into_frames(side: Side, extensions: list[dict[st
         receiver = pair(side, extensions)[1]
         for frame in frames:
             receiver.receive_data(frame)
-        arrived = [
-            part if isinstance(part, bytes) else part.data for part in receiver.messages_received()
-        ]
-        assert b"".join(arrived) == data
+        arrived = transfer(sender, receiver)
+        assert b"".join(getattr(part, "data", part) for part in arrived) == data
     assert prepared.plain is None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from .accepting import accept_websocket
 from .adapters import byte_stream, trio_stream
 from .auth import CheckCredentials, basic_auth
+from .broadcast import BroadcastResult, broadcast, broadcast_and_wait
+from .channel import Broker, Channel, ChannelStatistics, Deliver, MemoryBroker
 from .client import open_websocket
 from .exceptions import (
     ConnectError,
@@ -48,9 +50,20 @@ from .routing import Router
 from .sansio import Close, CloseCode, Headers, Request, Response, State
 from .server import Endpoint, WebSocketServer, endpoint, open_server, serve_websocket
 from .statistics import ConnectionStatistics, ServerStatistics
-from .websocket import Fragments, MessageReader, WebSocket
+from .websocket import (
+    Delivery,
+    Fragments,
+    MessageReader,
+    Overflow,
+    PreparedMessage,
+    WebSocket,
+)
 
 __all__ = [
+    "BroadcastResult",
+    "Broker",
+    "Channel",
+    "ChannelStatistics",
     "CheckCredentials",
     "ClientConfig",
     "ClientOptions",
@@ -62,6 +75,8 @@ __all__ = [
     "ConnectionClosedOK",
     "ConnectionStatistics",
     "DecideRetry",
+    "Deliver",
+    "Delivery",
     "Endpoint",
     "Fragments",
     "HandleHTTP",
@@ -76,11 +91,14 @@ __all__ = [
     "InvalidURI",
     "JSONCodec",
     "LowLevel",
+    "MemoryBroker",
     "MessageReader",
     "Mux",
     "NegotiationError",
     "Notice",
     "OnHandlerError",
+    "Overflow",
+    "PreparedMessage",
     "ProcessRequest",
     "ProcessResponse",
     "ProtocolError",
@@ -104,6 +122,8 @@ __all__ = [
     "WebSocketServer",
     "accept_websocket",
     "basic_auth",
+    "broadcast",
+    "broadcast_and_wait",
     "byte_stream",
     "endpoint",
     "mux",

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 async def fan_out_anyio_ws(options: Options) -> None:
     import anyio
+    import anyio.lowlevel
 
-    from anyio_ws import WebSocket, open_server
+    from anyio_ws import WebSocket, broadcast, open_server
 
     members: list[WebSocket] = []
     complete = anyio.Event()
@@ -45,8 +46,8 @@ async def fan_out_anyio_ws(options: Options) -> None:
         announce(server.port)
         await complete.wait()
         while True:
-            for ws in members:
-                await ws.send(data)
+            broadcast(members, data)
+            await anyio.lowlevel.checkpoint()
 
 
 async def fan_out_websockets_asyncio(options: Options) -> None:

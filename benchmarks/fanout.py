@@ -1,10 +1,10 @@
 """How fast is the same message sent to many connections?
 
-Each server waits until all have connected, and then sends to all, round after round. ``anyio_ws`` has no
-broadcast yet: a plain loop of ``await ws.send(...)``, which is what a user would write today. So it is for
-``aiohttp`` and ``trio-websocket``; ``websockets`` has ``broadcast``, which waits for nobody, and ``picows``
-has a ``send`` that doesn't either. ``bare-socket`` is a Python loop of ``send`` on sockets, of a finished
-frame, without an event loop.
+Each server waits until all have connected, and then sends to all, round after round. ``anyio_ws`` and
+``websockets`` have ``broadcast``, which waits for nobody but on ``websockets``' trio, and ``picows`` has a
+``send`` that doesn't either. ``aiohttp`` and ``trio-websocket`` have nothing of the kind: a plain loop that
+awaits each ``send``, which is what a user would write. ``bare-socket`` is a Python loop of ``send`` on
+sockets, of a finished frame, without an event loop.
 """
 
 from __future__ import annotations

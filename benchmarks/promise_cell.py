@@ -12,6 +12,7 @@ import traceback
 from typing import NoReturn
 
 import promise_errors
+import promise_fanout
 import promise_limits
 import promise_reconnect
 import promise_streams
@@ -21,7 +22,7 @@ from promise_peers import DRIVERS
 __all__ = ["PARTS", "main"]
 
 # Their import registers the parts.
-MODULES = (promise_errors, promise_streams, promise_reconnect, promise_limits)
+MODULES = (promise_errors, promise_streams, promise_fanout, promise_reconnect, promise_limits)
 MEMORY = 3 * 2**30
 
 

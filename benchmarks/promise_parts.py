@@ -46,6 +46,7 @@ PROMISES = {
     "P3": "A cancelled receive loses nothing",
     "P4": "A slow consumer is never mistaken for a dead peer",
     "P5": "One bad client or handler never takes the server down",
+    "P6": "One stalled client never delays a broadcast, nor grows memory without bound",
     "P7": "Leaving a reconnect loop is safe",
     "P8": "Every buffer is bounded in bytes",
     "P9": "Closing never waits for the application, and two ends that stream never deadlock",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import importlib.util
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -116,6 +116,8 @@ class Driver:
     """Whether it has a loop that connects again and again."""
     note_on_pings = ""
     """Where its keepalive comes from, if not from itself."""
+    note_on_broadcast = ""
+    """What `broadcast` is, if it has none."""
 
     @property
     def loop(self) -> str:
@@ -148,6 +150,10 @@ class Driver:
 
     async def reconnect(self, url: str, body: Callable[[Conn], Awaitable[bool]]) -> None:
         """Run the library's loop; *body* says for each connection whether to break out of it."""
+        raise NotImplementedError
+
+    async def broadcast(self, conns: Sequence[Conn], message: Message) -> None:
+        """Send *message* to all."""
         raise NotImplementedError
 
     async def heartbeat(self, ws: Any, seconds: float) -> None:
@@ -201,6 +207,11 @@ class AnyioWs(Driver):
                 if await body(self.wrap(ws)):
                     break
 
+    async def broadcast(self, conns: Sequence[Conn], message: Message) -> None:
+        from anyio_ws import broadcast
+
+        broadcast([conn.ws for conn in conns], message)
+
 
 class _AnyioWsConn(Conn):
     async def receive(self) -> Message:
@@ -247,6 +258,11 @@ class WebsocketsAsyncio(Driver):
             except ConnectionClosed:
                 continue
 
+    async def broadcast(self, conns: Sequence[Conn], message: Message) -> None:
+        from websockets.asyncio.server import broadcast
+
+        broadcast([conn.ws for conn in conns], message)
+
 
 # websockets on trio: the same names from `websockets.trio`; `serve` is started in a nursery, as its
 # documentation has it.
@@ -272,6 +288,11 @@ class WebsocketsTrio(WebsocketsAsyncio):
             yield server.listeners[0].socket.getsockname()[1]
             nursery.cancel_scope.cancel()
 
+    async def broadcast(self, conns: Sequence[Conn], message: Message) -> None:
+        from websockets.trio.server import broadcast
+
+        await broadcast([conn.ws for conn in conns], message)
+
 
 # trio-websocket: `open_websocket_url` and `serve_websocket`, as in its README. It has no keepalive of its
 # own: its documentation has a recipe, a task beside the application that pings with a time limit; it is used
@@ -281,6 +302,7 @@ class TrioWebsocket(Driver):
     library, package, needs = "trio-websocket", "trio-websocket", "trio_websocket"
     backend = Trio()
     note_on_pings = "with the heartbeat of its documentation"
+    note_on_broadcast = "; it has no broadcast, and was sent them one after the other"
 
     def connect(self, url: str, options: Options = DEFAULTS) -> AbstractAsyncContextManager[Any]:
         from trio_websocket import open_websocket_url
@@ -306,6 +328,10 @@ class TrioWebsocket(Driver):
             server = await nursery.start(start)
             yield server.port
             nursery.cancel_scope.cancel()
+
+    async def broadcast(self, conns: Sequence[Conn], message: Message) -> None:
+        for conn in conns:
+            await conn.send(message)
 
     async def heartbeat(self, ws: Any, seconds: float) -> None:
         import trio

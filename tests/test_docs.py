@@ -22,6 +22,8 @@ PRINTS = {
     "server answered HTTP 401 Unauthorized instead of 101: 'A valid token is needed.'\n",
     "best_price": "coral is left out: TimeoutError\n101.40 at beryl\n",
     "behind_proxy": "hello 198.51.100.7\nhello 127.0.0.1\n",
+    "chat": "ada sees ada: hello\nbob sees bob: anybody here?\n"
+    "eve sees ada: hello\nada sees eve: hello, ada\n2 messages about tea\n",
     "compression": "permessage-deflate; server_max_window_bits=15; client_max_window_bits=10\nTrue\nTrue\n",
     "connect_errors": "no URL: the port isn't a number from 0 to 65535\n"
     "no connection: ConnectionRefusedError\nrefused: 403 b'not for you'\ntoo late\nhello\n",
@@ -73,6 +75,7 @@ PRINTS = {
     "own_io": "TEXT b'hello'\nCLOSE b'\\x03\\xe8that is all'\nCLOSED 1000 that is all\n",
     "proxies": "hello\n407 ask the boss\n",
     "service": "serving\nhello\nended by SIGTERM\nclosed with 1001\n",
+    "own_broker": "following\nfrom somewhere else\n",
     "poll": "in three parts\n",
     "own_policy": "welcome after 2\nlogged in elsewhere: in another tab\n"
     "given up: 4001 (private use) in another tab\n",
@@ -83,6 +86,7 @@ PRINTS = {
     "routes": "/ welcome\n/rooms/caf%C3%A9?since=5 this is café\n/files/logs/today you follow logs/today\n"
     "/rooms 404\n/admin/users/ada 401\nroot watches ada\n",
     "task_group": "HELLO\n",
+    "ticker": "welcome welcome\nsent to 2\nsent to 2\nABC 101.5 XYZ 7.25\nABC 101.5 XYZ 7.25\n",
     "tls_server": "wss\nyou used 127.0.0.1\n",
     "trace": "> GET /feed HTTP/1.1\n> Upgrade: websocket\n> Connection: Upgrade\n"
     "> Authorization: [redacted]\n> User-Agent: anyio-ws\n"

@@ -1,17 +1,22 @@
-"""What several promises need: to run out of time in every way there is, and to fill a connection."""
+"""What several promises need: to run out of time in every way, to fill a connection, to count memory."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import anyio
 import pytest
 
+import anyio_ws
 from anyio_ws import ConnectionClosed, WebSocket
 
 from ..websocket.helpers import settle
+
+LIBRARY = Path(anyio_ws.__file__).parent
 
 virtual = pytest.mark.usefixtures("virtual_time")
 
@@ -93,3 +98,21 @@ async def collect(ws: WebSocket, messages: list[str | bytes]) -> None:
             messages.append(await ws.receive())
     except ConnectionClosed:
         pass
+
+
+@contextmanager
+def memory() -> Iterator[Callable[[], int]]:
+    """Count the bytes allocated by the library, and by asyncio, in the block."""
+    ours = (f"{LIBRARY}/*", f"{Path(asyncio.__file__).parent}/*")
+    filters = [tracemalloc.Filter(True, pattern) for pattern in ours]
+    filters.append(tracemalloc.Filter(False, f"{LIBRARY}/testing/*"))
+
+    def allocated() -> int:
+        traces = tracemalloc.take_snapshot().filter_traces(filters)
+        return sum(statistic.size for statistic in traces.statistics("filename"))
+
+    tracemalloc.start()
+    try:
+        yield allocated
+    finally:
+        tracemalloc.stop()

@@ -6,17 +6,11 @@ the memory that the library and the event loop have allocated since.
 
 from __future__ import annotations
 
-import asyncio
-import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import anyio
 import pytest
 
-import anyio_ws
 from anyio_ws import ConnectionClosed, WebSocket
 from anyio_ws.options import ServerConfig
 from anyio_ws.sansio.protocol import MAX_PONGS
@@ -24,7 +18,7 @@ from anyio_ws.testing import RawFrame, ScriptedPeer
 
 from ..sansio.helpers import BINARY, PONG, binary, compressed, more, ping, text
 from ..websocket.helpers import settle
-from .helpers import time_limit, virtual
+from .helpers import memory, time_limit, virtual
 from .links import SMALL, Link
 
 DEFAULT = ServerConfig()
@@ -45,26 +39,6 @@ WINDOW = 2**16
 
 RECORD = 100
 """What TLS adds to a record, and the headers of a few frames."""
-
-LIBRARY = Path(anyio_ws.__file__).parent
-
-
-@contextmanager
-def memory() -> Iterator[Callable[[], int]]:
-    """Count the bytes allocated by the library, and by asyncio, in the block."""
-    ours = (f"{LIBRARY}/*", f"{Path(asyncio.__file__).parent}/*")
-    filters = [tracemalloc.Filter(True, pattern) for pattern in ours]
-    filters.append(tracemalloc.Filter(False, f"{LIBRARY}/testing/*"))
-
-    def allocated() -> int:
-        traces = tracemalloc.take_snapshot().filter_traces(filters)
-        return sum(statistic.size for statistic in traces.statistics("filename"))
-
-    tracemalloc.start()
-    try:
-        yield allocated
-    finally:
-        tracemalloc.stop()
 
 
 def taken(ws: WebSocket) -> int:

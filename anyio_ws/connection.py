@@ -384,8 +384,22 @@ class Connection:
 
     def commit_prepared(self, message: PreparedMessage) -> None:
         """As `commit`, for a message that goes to others, too. It leaves at once, unless something waits."""
-        self.queue_prepared(message)
-        self.pump()
+        protocol, transport = self.protocol, self.transport
+        if self._held_frames or self.outbox.count or transport.unsent:
+            self.queue_prepared(message)
+            self.pump()
+            return
+        protocol.send_prepared(message)
+        self.messages_sent += 1
+        frames = protocol.data_to_send()
+        if len(frames) > 1:  # between them, a Ping may pass
+            for frame in frames:
+                self.outbox.add(frame)
+            self.pump()
+            return
+        transport.write(frames[0])
+        if transport.unsent:
+            self._output_moved()
 
     def queue_prepared(self, message: PreparedMessage) -> None:
         """Take it over for sending, and leave it to `pump` to send it."""

@@ -19,7 +19,6 @@ from harness import Bench, Candidate, Question
 from results import CPU, RATE, Load, Sample
 from subject import Options
 
-OFFER = "permessage-deflate; client_max_window_bits"
 COUNT = 64
 """Different messages: together more than a window has."""
 
@@ -29,7 +28,7 @@ def messages(size: int) -> wire.Wire:
     """What the peer sends in turns."""
     chance = random.Random(1)  # the same in each run
     return wire.Wire(
-        wire.request(OFFER),
+        wire.request(wire.DEFLATE),
         b"".join(
             wire.frame(_deflate(_text(chance, size)), masked=True, first=wire.COMPRESSED)
             for _ in range(COUNT)

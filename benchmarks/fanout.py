@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import wire
 from harness import Bench, Candidate, Question
@@ -26,6 +26,18 @@ if TYPE_CHECKING:
 # -- the servers
 
 
+def stall(port: int, options: Options) -> list[socket.socket]:
+    """Open connections that never read; the kernel takes their handshakes before anybody looks."""
+    clients: list[socket.socket] = []
+    for _ in range(options.stalled):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)
+        client.connect((HOST, port))
+        client.sendall(wire.request(wire.DEFLATE if options.compress else ""))
+        clients.append(client)
+    return clients
+
+
 async def fan_out_anyio_ws(options: Options) -> None:
     import anyio
     import anyio.lowlevel
@@ -35,18 +47,20 @@ async def fan_out_anyio_ws(options: Options) -> None:
     members: list[WebSocket] = []
     complete = anyio.Event()
     data = wire.payload(options.size)
+    compression: Literal["deflate"] | None = "deflate" if options.compress else None
 
     async def join(ws: WebSocket) -> None:
         members.append(ws)
-        if len(members) == options.connections:
+        if len(members) == options.connections + options.stalled:
             complete.set()
         await ws.wait_closed()
 
-    async with open_server(join, HOST, 0, ping_interval=None, compression=None) as server:
+    async with open_server(join, HOST, 0, ping_interval=None, compression=compression) as server:
         announce(server.port)
+        kept = stall(server.port, options)
         await complete.wait()
-        while True:
-            broadcast(members, data)
+        while kept is not None:
+            broadcast(members, data, overflow="drop_oldest" if options.stalled else "disconnect")
             await anyio.lowlevel.checkpoint()
 
 
@@ -58,17 +72,20 @@ async def fan_out_websockets_asyncio(options: Options) -> None:
     members: set[ServerConnection] = set()
     complete = asyncio.Event()
     data = wire.payload(options.size)
+    compression = "deflate" if options.compress else None
 
     async def join(ws: ServerConnection) -> None:
         members.add(ws)
-        if len(members) == options.connections:
+        if len(members) == options.connections + options.stalled:
             complete.set()
         await ws.wait_closed()
 
-    async with serve(join, HOST, 0, compression=None, ping_interval=None) as server:
-        announce(next(iter(server.sockets)).getsockname()[1])
+    async with serve(join, HOST, 0, compression=compression, ping_interval=None) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        announce(port)
+        kept = stall(port, options)
         await complete.wait()
-        while True:
+        while kept is not None:
             broadcast(members, data)
             await asyncio.sleep(0)
 
@@ -135,13 +152,15 @@ async def fan_out_picows(options: Options) -> None:
     class Member(picows.WSListener):
         def on_ws_connected(self, transport: picows.WSTransport) -> None:
             members.append(transport)
-            if len(members) == options.connections:
+            if len(members) == options.connections + options.stalled:
                 complete.set()
 
     server = await picows.ws_create_server(lambda request: Member(), HOST, 0)
-    announce(server.sockets[0].getsockname()[1])
+    port = server.sockets[0].getsockname()[1]
+    announce(port)
+    kept = stall(port, options)
     await complete.wait()
-    while True:
+    while kept is not None:
         for transport in members:
             transport.send(picows.WSMsgType.BINARY, data)
         await asyncio.sleep(0)
@@ -199,10 +218,14 @@ SUBJECTS = [
 
 
 def measure(bench: Bench, load: Load, candidate: Candidate) -> Sample:
-    options = Options(connections=load.connections, size=load.size)
+    compress = load.compress and candidate.subject.library != "picows"  # which would decline
+    options = Options(
+        connections=load.connections, size=load.size, stalled=load.stalled, compress=compress
+    )
     with bench.subject(candidate, options) as process:
         port = int(process.read_line())
-        said = wire.Wire(wire.request(), wire.frame(wire.payload(load.size), masked=True))
+        request = wire.request(wire.DEFLATE if compress else "")
+        said = wire.Wire(request, wire.frame(wire.payload(load.size), masked=True))
         if not candidate.subject.speaks_websocket:  # nor an opening handshake; but frames
             said = wire.Wire(b"", wire.frame(wire.payload(load.size), masked=False))
         with bench.peer(load, said, port) as peer:
@@ -211,13 +234,15 @@ def measure(bench: Bench, load: Load, candidate: Candidate) -> Sample:
     return sample
 
 
+METRICS = (
+    Metric("rate", "deliveries/s", more_is_better=True),
+    Metric("cpu", "CPU us/delivery", 2),
+)
+
 QUESTION = Question(
     name="fanout",
     title="How fast is the same message sent to many connections?",
-    metrics=(
-        Metric("rate", "deliveries/s", more_is_better=True),
-        Metric("cpu", "CPU us/delivery", 2),
-    ),
+    metrics=METRICS,
     loads=[
         Load(
             f"{connections} members",

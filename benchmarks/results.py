@@ -50,6 +50,10 @@ class Load:
     """Of a message, in bytes."""
     mode: str = "echo"
     """Of the peer; see peer.c."""
+    stalled: int = 0
+    """Connections beside those, whose client never reads."""
+    compress: bool = False
+    """With permessage-deflate."""
     axis: str = ""
     """The attribute that grows from load to load, where cost is put against it."""
     says: str = ""

@@ -38,6 +38,8 @@ class Options:
     """Of the messages that a subject makes up, in bytes."""
     certificate: str | None = None
     """A PEM file with a key and its certificate; a server speaks TLS then."""
+    stalled: int = 0
+    """How many more connections a server opens to itself, of clients that never read."""
     compress: bool = False
     """Agree to permessage-deflate, with the library's own settings; without this it is off."""
 

@@ -8,6 +8,8 @@ KEY = b"\x37\xfa\x21\x3d"
 """The masking key of every frame."""
 BINARY = 0x82
 """The first byte of a binary message in one frame."""
+DEFLATE = "permessage-deflate; client_max_window_bits"
+"""What browsers offer."""
 COMPRESSED = 0xC2
 """The same, compressed (RFC 7692)."""
 

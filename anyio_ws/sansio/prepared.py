@@ -29,7 +29,7 @@ class PreparedMessage:
     :raises TypeError: *message* is neither
     """
 
-    __slots__ = ("_frames", "_written", "compress", "data", "opcode", "plain")
+    __slots__ = ("_frames", "_whole", "_written", "compress", "data", "opcode", "plain")
 
     def __init__(self, message: str | BytesLike, *, compress: bool = True) -> None:
         self.opcode: Final = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
@@ -40,6 +40,7 @@ class PreparedMessage:
         """The one frame that a server without extensions sends, once it is known."""
         self.compress: Final = compress
         """Whether it may be compressed."""
+        self._whole = Frame(self.opcode, self.data)
         self._frames: dict[Hashable, tuple[Frame, ...]] = {}
         self._written: dict[Hashable, tuple[bytes, ...]] = {}
 
@@ -78,10 +79,6 @@ class PreparedMessage:
         if setting != AS_IT_IS and extension is not None:
             whole = extension.encode_alone(whole)
         return tuple(_cut(whole))
-
-    @property
-    def _whole(self) -> Frame:
-        return Frame(self.opcode, self.data)
 
 
 def _cut(whole: Frame) -> list[Frame]:

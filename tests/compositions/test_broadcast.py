@@ -101,7 +101,6 @@ class TestEverybody:
     async def test_is_sent_it_before_anything_is_awaited(self) -> None:
         async with audience(2) as members:
             broadcast(sockets(members), "now")
-            assert [ws.buffered_amount for ws in sockets(members)] == [0, 0]
             assert [ws.statistics().messages_sent for ws in sockets(members)] == [1, 1]
 
     async def test_may_be_nobody(self) -> None:
@@ -271,6 +270,88 @@ class TestOrder:
                 while (frame := await peer.receive()).payload[:1] != b"4":
                     pass
             assert frame.payload == b"4" * 700
+
+
+def framed(message: str) -> PreparedMessage:
+    """A message that a server's connection was sent before: the next takes the shortest way."""
+    prepared = PreparedMessage(message)
+    prepared.written((), None)
+    assert prepared.plain is not None
+    return prepared
+
+
+class TestTheShortestWay:
+    """Of a message that is framed already, it isn't taken where something is in it."""
+
+    async def test_leads_to_everybody(self) -> None:
+        async with audience(2) as members:
+            assert broadcast(sockets(members), framed("hello")).sent == 2
+            for ws, peer in members:
+                assert await next_message(peer) == "hello"
+                assert ws.statistics().messages_sent == 1
+
+    async def test_does_not_lead_into_a_message_in_fragments(self) -> None:
+        go_on = anyio.Event()
+
+        async def fragments() -> AsyncIterator[str]:
+            yield "begun"
+            await go_on.wait()
+
+        async with audience(1) as [(ws, peer)], anyio.create_task_group() as tasks:
+            tasks.start_soon(ws.send, fragments())
+            await settle()
+            assert broadcast([ws], framed("after")).queued == (ws,)
+            go_on.set()
+            assert [(await peer.receive()).payload for _ in range(3)] == [b"begun", b"", b"after"]
+
+    async def test_does_not_lead_past_messages_that_are_held(self) -> None:
+        async with audience(1) as [(ws, peer)]:
+            for name in ("one", "two", "three"):
+                ws.send_nowait(name)
+            broadcast([ws], framed("four"))
+            assert [await next_message(peer) for _ in range(4)] == ["one", "two", "three", "four"]
+
+    async def test_does_not_lead_past_who_was_woken_and_has_yet_to_send(self) -> None:
+        class Somebody:
+            def set(self) -> None: ...
+
+        async with audience(1) as [(ws, peer)]:
+            turnstile, somebody = ws._connection.turnstile, Somebody()
+            turnstile.join(somebody)
+            assert broadcast([ws], framed("later")).queued == (ws,)
+            turnstile.leave(somebody)
+            assert await next_message(peer) == "later"
+
+    async def test_does_not_lead_past_what_has_no_room(self) -> None:
+        async with stalled() as (ws, peer):
+            broadcast([ws], "first")
+            assert broadcast([ws], framed("second")).queued == (ws,)
+            assert [await next_message(peer) for _ in range(2)] == ["first", "second"]
+
+    async def test_does_not_lead_to_who_is_not_open(self) -> None:
+        async with audience(2) as members:
+            (closing, _), (broken, peer) = members
+            await closing.send_eof()
+            await peer.reset()
+            await broken.wait_closed()
+            sent = [ws.statistics().messages_sent for ws in sockets(members)]
+            assert broadcast(sockets(members), framed("x")).skipped == (closing, broken)
+            assert [ws.statistics().messages_sent for ws in sockets(members)] == sent
+
+    async def test_does_not_lead_to_clients_nor_past_extensions(self) -> None:
+        async with client_and_peer() as (ws, peer), connected() as (client, server):
+            message = framed("x" * 100)
+            assert broadcast([ws, server], message).sent == 2
+            assert (await peer.receive()).payload == b"x" * 100
+            assert await client.receive() == "x" * 100
+            assert server.statistics().bytes_sent < 400, "compressed, behind its handshake"
+
+    async def test_tells_the_write_timeout_that_output_waits(self) -> None:
+        async with server_and_peer(buffer=TIGHT, write_timeout=1, close_timeout=0) as (ws, _):
+            broadcast([ws], framed("x" * 10_000))
+            with anyio.fail_after(PATIENCE), pytest.raises(ConnectionClosedError) as caught:
+                await ws.receive()
+            assert isinstance(caught.value.__cause__, TimeoutError)
 
 
 class TestWhoHasNoRoom:
@@ -515,12 +596,19 @@ async def failing() -> AsyncIterator[WebSocket]:
 
     ours, theirs = memory_stream_pair()
     peer = ScriptedPeer(theirs, Side.CLIENT)
+    opened = anyio.Event()
+
+    async def connect() -> None:
+        await peer.connect("/", ("Sec-WebSocket-Extensions", "failing"))
+        opened.set()
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(peer.connect, "/", ("Sec-WebSocket-Extensions", "failing"))
+        tasks.start_soon(connect)
         async with (
             peer,
             accept_websocket(ours, extensions=[FailingFactory()], close_timeout=0) as ws,
         ):
+            await opened.wait()
             yield ws
 
 

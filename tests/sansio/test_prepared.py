@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hypothesis.strategies as st
@@ -200,12 +200,12 @@ def derived() -> Derived:
     )
 
 
-@pytest.mark.parametrize("extensions", [[Shouting()], [derived()], [Shouting(), deflate()]])
+@pytest.mark.parametrize("kinds", [[Shouting], [derived], [Shouting, deflate]])
 def test_an_extension_whose_ways_are_not_known_encodes_it_itself(
-    extensions: list[Extension],
+    kinds: list[Callable[[], Extension]],
 ) -> None:
     prepared = PreparedMessage("hello " * 20)
-    sender = connection(Side.SERVER, extensions=extensions)
+    sender = connection(Side.SERVER, extensions=[kind() for kind in kinds])
     receiver = connection(Side.CLIENT, extensions=[Shouting(), deflate()])
     receiver.collect_messages()
     for _ in range(2):

@@ -29,7 +29,7 @@ from .exceptions import (
 from .json_codecs import JSONCodec
 from .lifecycle import WebSocketEvents, websocket_events
 from .lowlevel import LowLevel
-from .mux import Mux, mux
+from .mux import Mux, MuxStatistics, mux
 from .notice import Notice
 from .observer import ServerObserver
 from .options import (
@@ -94,6 +94,7 @@ __all__ = [
     "MemoryBroker",
     "MessageReader",
     "Mux",
+    "MuxStatistics",
     "NegotiationError",
     "Notice",
     "OnHandlerError",

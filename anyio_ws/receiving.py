@@ -109,6 +109,11 @@ class MessageReader:
         return self._connection.readable
 
     @property
+    def ended(self) -> bool:
+        """Whether nothing more will arrive; what has arrived can still be taken."""
+        return self._connection.input_over
+
+    @property
     def closed_exc(self) -> ConnectionClosed | None:
         """What `receive_nowait` raises, or will raise after the messages; None as long as it's open."""
         connection = self._connection

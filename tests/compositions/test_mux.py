@@ -2,101 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Literal, Unpack
+from typing import Any, Literal
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
 from anyio_ws import (
-    ClientOptions,
     ConnectionClosedError,
     ConnectionClosedOK,
-    Mux,
     WebSocket,
-    accept_websocket,
     mux,
     open_server,
     open_websocket,
 )
-from anyio_ws.testing import MemoryByteStream, cancel_sweep, memory_stream_pair
+from anyio_ws.testing import cancel_sweep
 
-PATIENCE = 10
+from .feeds import PATIENCE, Feed, Merged, all_of, feed, feeds, settle, sockets, some_of
 
 Mode = Literal["end", "cancel"]
 in_both_modes = pytest.mark.parametrize("mode", ["end", "cancel"])
-
-
-async def settle() -> None:
-    """Let every other task run until it waits."""
-    for _ in range(20):
-        await checkpoint()
-
-
-@dataclass(eq=False)
-class Feed:
-    """A connection of ours and, at its other end, who feeds it."""
-
-    ws: WebSocket
-    peer: WebSocket
-    wire: MemoryByteStream
-    """The peer's, for bytes that no `WebSocket` would send."""
-
-    async def send(self, *messages: str) -> None:
-        """Send, and have it arrive."""
-        for message in messages:
-            await self.peer.send(message)
-        await settle()
-
-    async def close(self, code: int = 1000) -> None:
-        """Close, and have it arrive."""
-        await self.peer.send_eof(code)
-        await settle()
-
-
-@asynccontextmanager
-async def feed(
-    *, buffer: int | None = None, **options: Unpack[ClientOptions]
-) -> AsyncIterator[Feed]:
-    near, far = memory_stream_pair(buffer=buffer)
-    accepted: list[WebSocket] = []
-
-    async def accept() -> None:
-        async with accept_websocket(far) as peer:
-            accepted.append(peer)
-            await peer.wait_closed()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(accept)
-        async with open_websocket("ws://feed.test/", stream=near, **options) as ws:
-            while not accepted:
-                await checkpoint()
-            yield Feed(ws, accepted[0], far)
-
-
-@asynccontextmanager
-async def feeds(number: int, **options: Unpack[ClientOptions]) -> AsyncIterator[list[Feed]]:
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(feed(**options)) for _ in range(number)]
-
-
-def sockets(members: list[Feed]) -> list[WebSocket]:
-    return [member.ws for member in members]
-
-
-async def all_of(merged: Mux) -> list[str | bytes]:
-    """What iterating gives, until it ends."""
-    with anyio.fail_after(PATIENCE):
-        return [message async for _, message in merged]
-
-
-async def some_of(merged: Mux, number: int) -> list[str | bytes]:
-    with anyio.fail_after(PATIENCE):
-        return [(await merged.receive())[1] for _ in range(number)]
 
 
 class TestMerging:
@@ -234,7 +161,7 @@ class TestMerging:
             await ws.receive()
 
         async with AsyncExitStack() as stack:
-            members = []
+            members: list[WebSocket] = []
             for name in "abc":
                 server = await stack.enter_async_context(
                     open_server(partial(serve, name), "127.0.0.1", 0)
@@ -308,7 +235,7 @@ class TestEnd:
                     await two.wire.aclose()
                 await settle()
 
-                async def iterate(merged: Mux) -> None:
+                async def iterate(merged: Merged) -> None:
                     async for _, message in merged:
                         received.append(message)
 
@@ -545,8 +472,8 @@ class TestTheBlock:
 
     async def test_another_on_disconnect_is_a_value_error(self) -> None:
         async with feed() as one:
-            with pytest.raises(ValueError, match='"end" or "cancel", not \'stop\''):
-                mux(one.ws, on_disconnect="stop")  # type: ignore[arg-type]  # on purpose
+            with pytest.raises(ValueError, match='"cancel" or "drop", not \'stop\''):
+                mux(one.ws, on_disconnect="stop")  # type: ignore[call-overload]  # on purpose
 
     async def test_it_can_be_entered_once(self) -> None:
         async with feed() as one:
@@ -673,7 +600,7 @@ class TestReceiving:
         async with feed() as one, anyio.create_task_group() as tasks:
             told = []
 
-            async def receive(merged: Mux) -> None:
+            async def receive(merged: Merged) -> None:
                 with pytest.raises(anyio.ClosedResourceError) as caught:
                     await merged.receive()
                 told.append(caught.value)
@@ -689,7 +616,7 @@ class TestReceiving:
         texts = [str(number) for number in range(40)]  # more than are received without a pause
         received: list[tuple[WebSocket, str | bytes]] = []
 
-        async def receive_all(merged: Mux) -> None:
+        async def receive_all(merged: Merged) -> None:
             for _ in texts:
                 received.append(await merged.receive())
 
@@ -712,7 +639,7 @@ class TestReceiving:
 
 def test_a_list_of_connections_is_refused_and_the_error_says_how_to_give_them() -> None:
     with pytest.raises(TypeError, match="each an argument"):
-        mux([])  # type: ignore[arg-type]  # the mistake
+        mux([])  # type: ignore[call-overload]  # the mistake
 
 
 async def test_why_it_ended_can_be_asked_after_the_block() -> None:

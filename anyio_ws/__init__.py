@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .accepting import accept_websocket
 from .adapters import byte_stream, trio_stream
+from .aggregate import Aggregate, GroupHandler, aggregate
 from .auth import CheckCredentials, basic_auth
 from .broadcast import BroadcastResult, broadcast, broadcast_and_wait
 from .channel import Broker, Channel, ChannelStatistics, Deliver, MemoryBroker
@@ -60,6 +61,7 @@ from .websocket import (
 )
 
 __all__ = [
+    "Aggregate",
     "BroadcastResult",
     "Broker",
     "Channel",
@@ -79,6 +81,7 @@ __all__ = [
     "Delivery",
     "Endpoint",
     "Fragments",
+    "GroupHandler",
     "HandleHTTP",
     "HandlerErrorHook",
     "Headers",
@@ -122,6 +125,7 @@ __all__ = [
     "WebSocketEvents",
     "WebSocketServer",
     "accept_websocket",
+    "aggregate",
     "basic_auth",
     "broadcast",
     "broadcast_and_wait",

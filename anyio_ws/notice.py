@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import anyio
@@ -13,10 +13,11 @@ __all__ = ["Notice"]
 class Notice:
     """``await notice`` waits until it is given, ``if notice:`` looks whether it was."""
 
-    __slots__ = ("_event",)
+    __slots__ = ("_event", "_watchers")
 
     def __init__(self) -> None:
         self._event = anyio.Event()
+        self._watchers: set[Callable[[], None]] = set()
 
     def __bool__(self) -> bool:
         return self._event.is_set()
@@ -31,3 +32,13 @@ class Notice:
     def give(self) -> None:
         """Not for who waits: let everyone know."""
         self._event.set()
+        for watcher in self._watchers:
+            watcher()
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Not for who only waits: have *watcher* called when it is given; it must neither wait nor raise."""
+        self._watchers.add(watcher)
+
+    def unwatch(self, watcher: Callable[[], None]) -> None:
+        """Undo `watch`; again, it does nothing."""
+        self._watchers.discard(watcher)

@@ -31,7 +31,7 @@ from .transports.tls import check_serving
 from .waiting import new_signal
 from .websocket import WebSocket
 
-__all__ = ["AnyHandler", "Handler", "Service", "check_handler"]
+__all__ = ["AnyHandler", "Handler", "Service", "check_handler", "is_end_of_connection"]
 
 Handler: TypeAlias = Callable[[WebSocket], Awaitable[object]]
 """Called with each accepted connection, in a task of its own; the connection ends with it."""
@@ -303,7 +303,7 @@ class Service:
         try:
             await handle()
         except Exception as exc:
-            if not opening.ended or not _is_end_of_connection(exc):
+            if not opening.ended or not is_end_of_connection(exc):
                 raise  # an error, or the end of another connection than this one
             opening.log(logging.DEBUG, "handler ended with its connection, client %s: %s", exc)
 
@@ -320,11 +320,11 @@ def check_handler(handler: AnyHandler, what: str = "the handler") -> ProcessRequ
     return process_request
 
 
-def _is_end_of_connection(exc: Exception) -> bool:
+def is_end_of_connection(exc: Exception) -> bool:
     """Whether *exc* is a `ConnectionClosed`, or several out of a task group and nothing else."""
     if isinstance(exc, ExceptionGroup):
         return all(
-            _is_end_of_connection(inner)
+            is_end_of_connection(inner)
             for inner in cast("ExceptionGroup[Exception]", exc).exceptions
         )
     return isinstance(exc, ConnectionClosed)

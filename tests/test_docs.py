@@ -24,6 +24,8 @@ PRINTS = {
     "behind_proxy": "hello 198.51.100.7\nhello 127.0.0.1\n",
     "chat": "ada sees ada: hello\nbob sees bob: anybody here?\n"
     "eve sees ada: hello\nada sees eve: hello, ada\n2 messages about tea\n",
+    "collect": "/kitchen 21.5\n/kitchen 21.6\n/kitchen is gone: 1000\n"
+    "/attic 14.0\n/attic is gone: 1000\nthat was all\n",
     "compression": "permessage-deflate; server_max_window_bits=15; client_max_window_bits=10\nTrue\nTrue\n",
     "connect_errors": "no URL: the port isn't a number from 0 to 65535\n"
     "no connection: ConnectionRefusedError\nrefused: 403 b'not for you'\ntoo late\nhello\n",
@@ -58,6 +60,7 @@ PRINTS = {
     "again in 0 seconds\nconnecting\n",
     "listeners": "over TCP\nhere\n",
     "listen": "you said 'hello'\nb'and this is binary'\n",
+    "lobby": "ada: the other had 9\nbob: you win\neve: you win\njoe: the other had 3\n",
     "messages": "b'hello ada'\nand goodbye\nno text, but here it is: b'\\xff\\xfe'\n",
     "metrics_pusher": "3 samples, in order: True\nthat is enough\n",
     "metrics": "ws_connection_seconds_count 1.0\n"

@@ -60,7 +60,8 @@ PRINTS = {
     "again in 0 seconds\nconnecting\n",
     "listeners": "over TCP\nhere\n",
     "listen": "you said 'hello'\nb'and this is binary'\n",
-    "lobby": "ada: the other had 9\nbob: you win\neve: you win\njoe: the other had 3\n",
+    "lobby": "ada hears 'the other had 9'\nbob hears 'you win'\n"
+    "eve hears 'you win'\njoe hears 'the other had 3'\n",
     "messages": "b'hello ada'\nand goodbye\nno text, but here it is: b'\\xff\\xfe'\n",
     "metrics_pusher": "3 samples, in order: True\nthat is enough\n",
     "metrics": "ws_connection_seconds_count 1.0\n"

@@ -23,7 +23,7 @@ async def join(url: str, name: str, card: int, results: list[str]) -> None:
             if message == "your card?":
                 await ws.send(str(card))
             else:
-                results.append(f"{name}: {message}")
+                results.append(f"{name} hears {message!r}")
 
 
 async def main() -> None:

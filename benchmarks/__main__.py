@@ -23,7 +23,8 @@ from report import print_failures, print_tables
 from results import Results
 
 QUESTIONS = (
-    *("echo", "client", "core", "fanout", "broadcast", "mux", "memory", "handshake"),
+    *("echo", "client", "core", "fanout", "broadcast", "mux", "members", "fairness", "memory"),
+    "handshake",
     *("tls", "compressed", "growth", "churn"),
 )
 """Each a module with a ``QUESTION``."""

@@ -17,7 +17,7 @@ BEFORE = "before"
 """The library's name for another checkout of this one."""
 REFERENCES = (
     *("websockets", "aiohttp", "picows", "trio-websocket", "wsproto"),
-    *("bare-anyio", "pure", BEFORE),
+    *("tasks", "bare-anyio", "pure", BEFORE),
 )
 """What others are compared with, on the same loop."""
 

@@ -235,7 +235,8 @@ class Retries:
         *error* and *lasted* are as in `ReconnectFailure`.
         """
         now = anyio.current_time()
-        if lasted >= self._healthy_after:
+        was_open = error is None or isinstance(error, ConnectionClosed)
+        if was_open and lasted >= self._healthy_after:
             self.failures = 0
         if error is not None:
             self.failures += 1

@@ -157,6 +157,15 @@ class TestALoop:
         assert door.pauses() == [9 + 1, 9 + 2, 9 + 4, 11 + 1, 9 + 2]
 
     @virtual
+    async def test_takes_no_refusal_for_a_success_where_any_connection_is_one(self) -> None:
+        at_once = replace(EXACT, healthy_after=0, max_attempts=3)
+        door = Door(Accept(1001), Accept(1001), Reject(500))
+        async with door.open() as server:
+            with pytest.raises(InvalidStatus):
+                await everything(server.url, at_once)
+        assert door.pauses() == [1, 1, 2]
+
+    @virtual
     async def test_does_not_storm_a_server_that_accepts_and_closes(self) -> None:
         door = Door(Accept(1000))
         with anyio.move_on_after(60 * 60):

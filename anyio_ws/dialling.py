@@ -37,8 +37,7 @@ async def make_transport(
     engine = None
     if uri.secure:
         context = config.ssl or _default_context()
-        hostname = config.server_hostname or uri.host
-        engine = TLSEngine(context, server_side=False, hostname=hostname)
+        engine = _engine(context, config.server_hostname or uri.host)
     if stream is not None:
         transport = await over(stream)
     elif unix_path is not None:
@@ -67,12 +66,11 @@ async def _dial_through(proxy: ProxyURI, uri: WebSocketURI, config: ClientConfig
         max_header_count=config.max_header_count,
     )
     engine = None
-    if proxy.scheme == "https":
-        context = config.proxy_ssl or _default_context()
-        engine = TLSEngine(context, server_side=False, hostname=proxy.host)
-    elif proxy.scheme != "http":
+    if proxy.scheme not in ("http", "https"):
         require_socks()
     try:
+        if proxy.scheme == "https":
+            engine = _engine(config.proxy_ssl or _default_context(), proxy.host)
         sock = await dial_socket(
             proxy.host,
             proxy.port,
@@ -94,6 +92,16 @@ async def _dial_through(proxy: ProxyURI, uri: WebSocketURI, config: ClientConfig
         return await over_dialled(sock, config.socket_options)
     transport = await over_dialled(sock, config.socket_options)
     return TunnelTransport(secured(transport, engine), asking, str(proxy))
+
+
+def _engine(context: ssl.SSLContext, hostname: str) -> TLSEngine:
+    """
+    :raises OSError: *hostname* isn't one, which only IDNA finds out: be it a redirect's
+    """
+    try:
+        return TLSEngine(context, server_side=False, hostname=hostname)
+    except UnicodeError as exc:
+        raise OSError(f"{hostname!r} isn't a valid host name: {exc}") from exc
 
 
 @cache

@@ -320,6 +320,12 @@ async def test_a_proxy_whose_name_is_unknown_is_a_connect_error() -> None:
     assert "the proxy http://nothing.invalid:3128: " in str(exc)
 
 
+async def test_a_proxy_whose_name_nobody_can_have_is_a_connect_error() -> None:
+    exc = await failure(proxy="https://no..proxy:3128")
+    assert isinstance(exc, ConnectError)
+    assert "the proxy https://no..proxy:3128: 'no..proxy' isn't a valid host name" in str(exc)
+
+
 async def test_a_proxy_whose_certificate_is_not_trusted_is_a_connect_error_that_says_so(
     server_ssl_context: ssl.SSLContext, client_ssl_context: ssl.SSLContext
 ) -> None:

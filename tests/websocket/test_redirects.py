@@ -360,6 +360,13 @@ async def test_a_location_that_is_none_is_refused_without_telling_credentials(
     assert exc.response.headers["Location"] == location
 
 
+async def test_a_location_whose_host_nobody_can_have_cannot_be_reached() -> None:
+    async with AsyncExitStack() as stack:
+        here = await site(stack, {"/": "https://no..host/"})
+        with pytest.raises(ConnectError, match=r"no\.\.host.* isn't a valid host name"):
+            await stack.enter_async_context(open_websocket(here.url))
+
+
 async def test_several_locations_are_refused() -> None:
     moved = redirect("/a")
     moved.headers.add("Location", "http://ada:secret@h/b")

@@ -44,6 +44,9 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 MAX_FORWARDED: Final = 50
 """Addresses in X-Forwarded-For that are looked at: requests don't pass through as many proxies."""
 
+SECRET: Final = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
+"""Headers whose values neither logs nor errors show."""
+
 MAX_DELAY_DIGITS: Final = 10
 """Of the seconds in Retry-After: three hundred years."""
 
@@ -170,7 +173,8 @@ def _checked(name: str, value: str) -> tuple[str, str]:
         raise ValueError(f"{name!r} isn't a valid header name")
     for char in value:
         if char in "\r\n\0" or char > "\xff":
-            raise ValueError(f"header {name} can't have the value {value!r}: it has {char!r}")
+            shown = "its value" if name.lower() in SECRET else f"the value {value!r}"
+            raise ValueError(f"header {name} can't have {shown}: it has {char!r}")
     return name, value.strip(" \t")
 
 

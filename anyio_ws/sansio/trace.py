@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from .headers import Headers
+from .headers import SECRET, Headers
 
 __all__ = ["head_lines"]
 
 LONGEST: Final = 500
 """Characters that are shown of a line, and bytes of a body."""
-
-_SECRET: Final = {"authorization", "cookie", "proxy-authorization", "set-cookie"}
 
 
 def head_lines(start: str, headers: Headers, body: bytes = b"") -> Iterator[str]:
@@ -23,7 +21,7 @@ def head_lines(start: str, headers: Headers, body: bytes = b"") -> Iterator[str]
     words = start.split(" ")  # a target may be a URL
     yield _shown(" ".join(map(_without_credentials, words)))
     for name, value in headers.raw_items():
-        if name.lower() in _SECRET:
+        if name.lower() in SECRET:
             yield f"{name}: [redacted]"
         else:
             yield f"{name}: {_shown(_without_credentials(value))}"

@@ -172,6 +172,14 @@ def test_a_value_with_a_line_break_is_refused_and_changes_nothing(value: str) ->
     assert headers.serialize() == b"A: kept\r\n\r\n"
 
 
+@pytest.mark.parametrize("name", ["Authorization", "cookie", "Proxy-Authorization", "Set-Cookie"])
+@pytest.mark.parametrize("value", ["secret\n", "secret\u20ac"])
+def test_what_is_refused_of_a_secret_is_not_shown(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"header {name} can't have its value: it has ") as caught:
+        Headers({name: value})
+    assert "secret" not in str(caught.value)
+
+
 # -- grammars
 
 

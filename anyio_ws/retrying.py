@@ -215,7 +215,7 @@ class Retries:
     def __init__(self, url: str, policy: DecideRetry, logger: LoggerLike | None) -> None:
         """Not for users. Raises `TypeError` for what is no policy."""
         _check_policy(policy)
-        self._shown = without_credentials(url)
+        self._shown = without_credentials(url).partition("?")[0]  # a query may be a secret
         self._policy = policy
         self._healthy_after = (
             policy.healthy_after if isinstance(policy, ReconnectPolicy) else _HEALTHY_AFTER

@@ -269,7 +269,7 @@ class TestALoop:
         door = Door(Reject(503), Accept(1012), STAY)
         own = logging.getLogger("mine")
         async with door.open() as server:
-            url = server.url.replace("ws://", "ws://ada:secret@")
+            url = server.url.replace("ws://", "ws://ada:secret@") + "?token=secret"
             async for attempt in reconnecting_websocket(url, policy=EXACT, logger=own):
                 async with attempt as ws:
                     if len(door.times) == 3:

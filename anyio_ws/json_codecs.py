@@ -68,7 +68,8 @@ def check_codec(option: object) -> None:
 
 def json_encoder(option: JSONOption) -> Callable[[object], str | bytes]:
     """Return what encodes an object."""
-    return (_named(option) if isinstance(option, str) else option).encode
+    codec = _named(option) if isinstance(option, str) else option
+    return partial(_encoded, codec.encode)
 
 
 def json_decoder(option: JSONOption, type: object = ANYTHING) -> Callable[[str | bytes], Any]:
@@ -83,6 +84,13 @@ def json_decoder(option: JSONOption, type: object = ANYTHING) -> Callable[[str |
     if isinstance(option, str):
         return partial(_decoded, typed.of_json)
     return partial(_decoded, lambda message: typed.of_objects(codec.decode(message)))
+
+
+def _encoded(encode: Callable[[object], str | bytes], obj: object) -> str | bytes:
+    try:
+        return encode(obj)
+    except RecursionError as exc:
+        raise ValueError("JSON can't have a circle, nor be nested so deep") from exc
 
 
 def _decoded(decode: Callable[[str | bytes], object], message: str | bytes) -> object:

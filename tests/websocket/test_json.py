@@ -130,6 +130,17 @@ async def test_what_can_not_be_encoded_is_a_type_error_and_harms_nothing(
         assert await peer.receive() == text('"fine"')
 
 
+@every_codec
+async def test_a_circle_is_an_error_that_harms_nothing(codec: Codec) -> None:
+    circle: list[object] = []
+    circle.append(circle)
+    async with server_and_peer(json=codec) as (ws, peer):
+        with pytest.raises((TypeError, ValueError)):
+            await ws.send_json(circle)
+        await ws.send_json("fine")
+        assert await peer.receive() == text('"fine"')
+
+
 @pytest.mark.parametrize("bad", [math.nan, [math.inf], "\ud800"])
 async def test_what_is_no_json_is_not_sent_by_the_standard_library(bad: object) -> None:
     async with server_and_peer() as (ws, peer):

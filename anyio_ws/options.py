@@ -286,8 +286,8 @@ class ClientConfig(CommonConfig):
     max_redirects: int = 5
     """Redirects to follow, one after the other; 0 for none. To another origin (scheme, host, port) one takes
     along neither the URL's credentials, a mapping of cookies nor ``server_hostname``, nor Authorization,
-    Cookie, Host and Proxy-Authorization of ``additional_headers``. None is followed from wss to ws, over
-    ``stream``, or away from a Unix socket."""
+    Cookie, Host and Proxy-Authorization of ``additional_headers``; the other headers and a certificate of
+    ``ssl`` go along. None is followed from wss to ws, over ``stream``, or away from a Unix socket."""
     server_hostname: str | None = None
     """The name to check the server's certificate against, instead of the URI's host."""
     local_address: tuple[str, int] | None = None

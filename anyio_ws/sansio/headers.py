@@ -88,6 +88,7 @@ class Headers(MutableMapping[str, str]):
 
     :raises ValueError: a name that isn't a token, a value with a line break, NUL or a character
         beyond ISO-8859-1
+    :raises TypeError: a name or a value that isn't a string; neither a mapping nor pairs
     """
 
     __slots__ = ("_fields",)
@@ -168,7 +169,11 @@ HeadersLike = Headers | Mapping[str, str] | Iterable[tuple[str, str]]
 """What header fields may be given as."""
 
 
-def _checked(name: str, value: str) -> tuple[str, str]:
+def _checked(name: object, value: object) -> tuple[str, str]:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a header must be a string, not {name!r}")
+    if not isinstance(value, str):  # which isn't quoted: it may be a secret
+        raise TypeError(f"the value of header {name} must be a string, not {type(value).__name__}")
     if not is_token(name):
         raise ValueError(f"{name!r} isn't a valid header name")
     for char in value:
@@ -183,7 +188,16 @@ def _pairs(given: HeadersLike) -> Iterable[tuple[str, str]]:
         return given.raw_items()
     if isinstance(given, Mapping):
         return cast("Mapping[str, str]", given).items()
-    return given
+    return map(_pair, given)
+
+
+def _pair(given: object) -> tuple[str, str]:
+    """What is to be a name and a value; a string of two characters is none."""
+    if isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        pair = tuple(cast("Sequence[str]", given))
+        if len(pair) == 2:
+            return pair
+    raise TypeError("headers must be a mapping, or pairs of a name and a value")
 
 
 def build_authority(host: str, port: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import pickle
+from typing import Any
 
 import pytest
 
@@ -156,6 +157,28 @@ def test_a_name_that_is_not_a_token_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="isn't a valid header name"):
         Headers({name: "1"})
     assert headers.serialize() == b"\r\n"
+
+
+@pytest.mark.parametrize("value", [1, None, b"1", ["1"]])
+def test_a_value_that_is_no_string_is_refused(value: Any) -> None:
+    headers = Headers()
+    with pytest.raises(TypeError, match="the value of header A must be a string, not "):
+        headers.add("A", value)
+    with pytest.raises(TypeError, match="the value of header A must be a string, not "):
+        Headers({"A": value})
+    with pytest.raises(TypeError, match="the name of a header must be a string, not "):
+        Headers([(value, "1")])
+    assert not headers
+
+
+@pytest.mark.parametrize(
+    "given", ["A: 1", ["A: 1"], ["ab"], [b"ab"], [("A",)], [("A", "1", "2")], [1]]
+)
+def test_headers_are_not_made_of_lines(given: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"^headers must be a mapping, or pairs of a name and a value$"
+    ):
+        Headers(given)
 
 
 @pytest.mark.parametrize("value", BAD_VALUES)

@@ -67,8 +67,9 @@ def open_websocket(
     :param config: all options at once; the others override it
     :param options: see `ClientConfig`
     :raises InvalidURI: *url* isn't a WebSocket URI
-    :raises TypeError: there is no such option; two of *stream*, *unix_path*, the URI of a Unix socket and a
-        proxy that is named; one of the first three and ``local_address``, or *stream* and ``socket_options``
+    :raises TypeError: *url* isn't a string; there is no such option; two of *stream*, *unix_path*, the URI of
+        a Unix socket and a proxy that is named; one of the first three and ``local_address``, or *stream* and
+        ``socket_options``
     :raises ValueError: an option's value makes no sense; ``ssl`` for a ``ws://`` URI; on entering:
         *stream* is a socket that isn't connected
     :raises ConnectError: on entering: the name can't be resolved, the connection was refused, TLS failed

@@ -8,7 +8,7 @@ from __future__ import annotations
 import string
 import urllib.parse
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, cast
 
 from ..exceptions import InvalidHeader, InvalidURI
 from .headers import build_authority, build_host, parse_host
@@ -97,7 +97,12 @@ def parse_uri(uri: str) -> WebSocketURI:
     :raises InvalidURI: the scheme isn't ws or wss, there's no host, the port is no port, there's a
         fragment, the host can't be encoded, or the credentials can't be those of HTTP Basic authentication
         (RFC 7617, section 2)
+    :raises TypeError: it isn't a string
     """
+    if not isinstance(
+        cast("object", uri), str
+    ):  # a variable of the environment that isn't set, say
+        raise TypeError(f"a WebSocket URI must be a string, not {type(uri).__name__}")
     for char in uri:
         if char <= " " or char == "\x7f":
             raise InvalidURI(uri, f"it contains {char!r}")

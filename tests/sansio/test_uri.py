@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +69,12 @@ def test_resource_name_and_host_header_are_what_the_request_needs(
 ) -> None:
     assert parse_uri(uri).resource_name == resource_name
     assert parse_uri(uri).host_header == host_header
+
+
+@pytest.mark.parametrize("uri", [None, 80, b"ws://h/", Path("/run/feed.sock")])
+def test_what_is_no_string_is_no_uri(uri: Any) -> None:
+    with pytest.raises(TypeError, match=r"^a WebSocket URI must be a string, not "):
+        parse_uri(uri)
 
 
 @pytest.mark.parametrize(

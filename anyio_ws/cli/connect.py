@@ -179,7 +179,10 @@ class Session:
         self._remark(*handshake(ws.request, ws.response))
         if self._interactive or self._arguments.verbose:
             subprotocol = f", subprotocol {ws.subprotocol}" if ws.subprotocol else ""
-            hint = "; Ctrl-D closes" if self._interactive else ""
+            key = (
+                "Ctrl-C" if self._arguments.no_input else "Ctrl-D"
+            )  # which is the end of the input
+            hint = f"; {key} closes" if self._interactive else ""
             self._screen.say(f"* connected to {self._target}{subprotocol}{hint}")
         if self._prompt is not None and not self._prompting:
             self._prompting = True

@@ -81,6 +81,14 @@ def test_lines_are_edited_and_answers_stand_above_the_prompt(url: str, connected
     assert is_clean(terminal)
 
 
+def test_without_input_it_says_what_closes_then(url: str, connected: Typing) -> None:
+    with connected("--no-input", url) as terminal:
+        terminal.wait_for(f"* connected to {url}; Ctrl-C closes")
+        terminal.type(CTRL_C)
+        assert terminal.ended() == 130
+    assert is_clean(terminal)
+
+
 def test_what_arrives_while_a_line_is_typed_leaves_it_alone(connected: Typing) -> None:
     async def interrupt(ws: WebSocket) -> None:
         await ws.receive()

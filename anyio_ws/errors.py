@@ -35,12 +35,16 @@ SHOWN_HOSTS: Final = 5
 
 # X509_V_ERR_... of OpenSSL
 _OTHER_HOST: Final = (62, 64)
+_UNKNOWN: Final = (
+    "an authority that isn't known here; "
+    "if you trust it, load it into the SSLContext of the option {option}"
+)
 _CERTIFICATE_HINTS: Final = {
     9: "or this machine's clock is wrong",
     10: "or this machine's clock is wrong",
-    18: "nobody vouches for it; if you do, load it into the SSLContext of the option ssl",
-    19: "an authority that isn't known here; if you trust it, load it into the SSLContext of the option ssl",
-    20: "an authority that isn't known here; if you trust it, load it into the SSLContext of the option ssl",
+    18: "nobody vouches for it; if you do, load it into the SSLContext of the option {option}",
+    19: _UNKNOWN,
+    20: _UNKNOWN,
     21: "an authority that isn't known here, or the server leaves out a certificate between",
 }
 
@@ -112,13 +116,14 @@ def _combine(
 def connect_error(exc: OSError, where: str) -> ConnectError:
     """Say what went wrong when *where* was dialled; *exc* is its cause."""
     hosts: Sequence[str] = ()
+    option = "ssl"
     if isinstance(exc, ProxyTLSError):
-        where = f"the proxy {exc.proxy}"
+        where, option = f"the proxy {exc.proxy}", "proxy_ssl"
     if isinstance(exc, TLSHandshakeError) and isinstance(exc.__cause__, OSError):
         hosts = exc.hosts
         exc = exc.__cause__
     if isinstance(exc, ssl.SSLCertVerificationError):
-        what = f"certificate verify failed: {_certificate_trouble(exc, hosts)}"
+        what = f"certificate verify failed: {_certificate_trouble(exc, hosts, option)}"
     elif isinstance(exc, ssl.SSLError):
         hint = _TLS_HINTS.get(exc.reason or "")
         what = f"TLS failed: {exc.reason or exc}{f' ({hint})' if hint else ''}"
@@ -131,7 +136,9 @@ def connect_error(exc: OSError, where: str) -> ConnectError:
     return error
 
 
-def _certificate_trouble(exc: ssl.SSLCertVerificationError, hosts: Sequence[str]) -> str:
+def _certificate_trouble(
+    exc: ssl.SSLCertVerificationError, hosts: Sequence[str], option: str
+) -> str:
     """What OpenSSL says, and what else there is to know about it."""
     said = exc.verify_message.rstrip(".")
     if exc.verify_code in _OTHER_HOST:
@@ -140,7 +147,7 @@ def _certificate_trouble(exc: ssl.SSLCertVerificationError, hosts: Sequence[str]
             shown.append(f"{len(hosts) - SHOWN_HOSTS} more")
         return f"{said}; it is for {', '.join(shown)}" if shown else said
     hint = _CERTIFICATE_HINTS.get(exc.verify_code)
-    return f"{said} ({hint})" if hint else said
+    return f"{said} ({hint.format(option=option)})" if hint else said
 
 
 def _errno(exc: BaseException) -> int | None:

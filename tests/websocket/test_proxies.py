@@ -336,6 +336,7 @@ async def test_a_proxy_whose_certificate_is_not_trusted_is_a_connect_error_that_
             assert re.search(
                 r"the proxy https://127\.0\.0\.1:\d+: certificate verify failed", str(exc)
             )
+            assert str(exc).endswith("load it into the SSLContext of the option proxy_ssl)")
             assert isinstance(exc.__cause__, ssl.SSLCertVerificationError)
 
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from anyio_ws import (
     ConnectionClosed,
@@ -36,6 +36,8 @@ from anyio_ws.sansio.trace import head_lines
 from anyio_ws.sansio.uri import without_credentials
 
 __all__ = ["Exit", "Failure", "Target", "ended", "handshake", "prepare_streams"]
+
+_LOAD_IT: Final = "load it into the SSLContext of the option ssl)"
 
 Remark = Callable[..., None]
 """Takes lines, each an argument."""
@@ -142,7 +144,9 @@ class Target:
             case InvalidStatus():
                 return Failure(visible(str(exc)), Exit.REFUSED)
             case ProxyError() | OSError():
-                return Failure(visible(str(exc)), Exit.UNREACHABLE)
+                # What a program does about a certificate has an option here.
+                why = str(exc).replace(_LOAD_IT, "name its file with --ca)")
+                return Failure(visible(why), Exit.UNREACHABLE)
             case InvalidHandshake():
                 return Failure(f"the handshake failed: {visible(str(exc))}", Exit.REFUSED)
             case ValueError() | TypeError() | ImportError():

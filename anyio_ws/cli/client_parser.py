@@ -23,6 +23,9 @@ from anyio_ws.cli.arguments import (
 
 __all__ = ["check_connect", "check_connection", "describe_connect", "describe_ping"]
 
+# All of them would be a dozen lines before each complaint; the help has them anyway.
+USAGE = "%(prog)s [OPTION ...] URL"
+
 CONNECT = """\
 Talk to a WebSocket server: each line that you type, or that is piped in, is
 sent as a text message, and each message that arrives is shown on a line.
@@ -74,6 +77,7 @@ exit codes:
 def describe_connect(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``connect``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.usage = USAGE
     parser.description, parser.epilog = CONNECT, CONNECT_EXAMPLES
     _add_url(parser)
 
@@ -183,6 +187,7 @@ def check_connect(arguments: argparse.Namespace) -> None:
 def describe_ping(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``ping``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.usage = USAGE
     parser.description, parser.epilog = PING, PING_EXAMPLES
     _add_url(parser)
 

@@ -531,8 +531,9 @@ def test_arguments_that_make_no_sense_are_named(
     with pytest.raises(SystemExit) as caught:
         main(["connect", *arguments])
     assert caught.value.code == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"anyio-ws connect: error: {complaint}")
+    usage, said = capsys.readouterr().err.splitlines()
+    assert usage == "usage: anyio-ws connect [OPTION ...] URL"
+    assert said.startswith(f"anyio-ws connect: error: {complaint}")
 
 
 def test_what_the_library_refuses_is_told_in_one_line(tmp_path: Path) -> None:

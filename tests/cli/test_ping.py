@@ -211,8 +211,9 @@ def test_arguments_that_make_no_sense_are_named(
     with pytest.raises(SystemExit) as caught:
         main(["ping", "ws://x", *arguments])
     assert caught.value.code == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"anyio-ws ping: error: {complaint}")
+    usage, said = capsys.readouterr().err.splitlines()
+    assert usage == "usage: anyio-ws ping [OPTION ...] URL"
+    assert said.startswith(f"anyio-ws ping: error: {complaint}")
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def _find_typed(type: object, by_msgspec: bool) -> _Typed:
         try:
             return makers[name](type, own=library == name)
         except ModuleNotFoundError:
-            said.append(f"{name} isn't installed")
+            said.append(f"{name} isn't installed (pip install 'anyio-ws[{name}]')")
         except TypeError as exc:
             said.append(f"{name}: {exc}")
     raise TypeError(

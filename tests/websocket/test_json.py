@@ -425,7 +425,7 @@ def test_without_any_library_json_is_the_standard_librarys_and_a_type_is_a_clear
     encoded, decoded, error = done.stdout.splitlines()
     assert (encoded, decoded) == ('[{"a":1}]', "{'a': 1}")
     assert "Data" in error
-    assert "pydantic isn't installed; msgspec isn't installed" in error
+    assert "pydantic isn't installed (pip install 'anyio-ws[pydantic]'); msgspec isn't" in error
 
 
 ONE = """

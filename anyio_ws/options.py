@@ -65,6 +65,26 @@ _NOT_AT_ONCE: Final = (
     *("max_lifetime", "idle_timeout"),
 )
 
+_CALLED_ELSEWHERE: Final = {
+    "agent": "user_agent_header",
+    "cookie": "cookies",
+    "extra_headers": "additional_headers",
+    "header": "additional_headers",
+    "headers": "additional_headers",
+    "heartbeat": "ping_interval",
+    "max_message_size": "max_size",
+    "max_msg_size": "max_size",
+    "ping_rate": "ping_interval",
+    "protocols": "subprotocols",
+    "proxies": "proxy",
+    "redirect_limit": "max_redirects",
+    "sockopt": "socket_options",
+    "ssl_context": "ssl",
+    "sslopt": "ssl",
+    "timeout": "open_timeout",
+}
+"""Names that other libraries have for options of ours, or that come to mind."""
+
 _OF_THE_HANDSHAKE: Final = {
     "connection",
     "content-length",
@@ -493,8 +513,9 @@ def _merge(config: _Config, options: Mapping[str, Any]) -> _Config:
     names = [field.name for field in dataclasses.fields(config)]
     for name in options:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            near = [_CALLED_ELSEWHERE.get(name, ""), *difflib.get_close_matches(name, names, n=1)]
+            meant = next((one for one in near if one in names), None)
+            hint = f"; did you mean {meant!r}?" if meant else ""
             raise TypeError(f"{name!r} isn't an option of {type(config).__name__}{hint}")
     return dataclasses.replace(config, **options) if options else config
 

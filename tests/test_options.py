@@ -13,7 +13,13 @@ from typing import Any, get_type_hints
 import pytest
 
 from anyio_ws import ClientConfig, ClientOptions, ServerConfig, ServerOptions
-from anyio_ws.options import CommonConfig, CommonOptions, client_config, server_config
+from anyio_ws.options import (
+    _CALLED_ELSEWHERE,
+    CommonConfig,
+    CommonOptions,
+    client_config,
+    server_config,
+)
 from anyio_ws.sansio import ClientProtocol, ServerProtocol
 
 PAIRS = [
@@ -83,11 +89,19 @@ def test_options_override_the_config_and_leave_it_as_it_was() -> None:
         ("subprotocol", "subprotocols"),
         ("additional_header", "additional_headers"),
         ("read_limits", "read_limit"),
+        ("headers", "additional_headers"),
+        ("timeout", "open_timeout"),
     ],
 )
 def test_an_unknown_option_is_a_type_error_that_names_the_nearest(name: str, nearest: str) -> None:
     with pytest.raises(TypeError, match=f"{name!r} isn't an option.*did you mean {nearest!r}"):
         client_config(None, {name: 1})
+
+
+def test_names_of_other_libraries_lead_to_options_that_there_are() -> None:
+    names = {field.name for field in dataclasses.fields(ClientConfig)}
+    assert set(_CALLED_ELSEWHERE.values()) <= names
+    assert not names & set(_CALLED_ELSEWHERE)
 
 
 def test_an_unknown_option_like_no_other_is_a_type_error_too() -> None:

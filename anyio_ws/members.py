@@ -122,8 +122,10 @@ class TaskReader:
             if before is not None:
                 await before.finished.wait()
             with self._scope:
-                self.closed_exc = await self._follow()
-                self._notify()
+                end = await self._follow()
+                if not self._scope.cancel_called:
+                    self.closed_exc = end
+                    self._notify()
         finally:
             self.finished.set()
 
@@ -145,7 +147,7 @@ class StreamReader(TaskReader):
         self._stream = stream
 
     async def _follow(self) -> Exception:
-        while True:
+        while not self._scope.cancel_called:  # it may be one that isn't easily cancelled
             try:
                 self.items.append(await self._stream.receive())
             except END as exc:
@@ -153,6 +155,7 @@ class StreamReader(TaskReader):
             self._notify()
             while self.items:
                 await self._progress.wait()
+        return anyio.ClosedResourceError()
 
 
 class SessionReader(TaskReader):

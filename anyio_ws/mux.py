@@ -334,6 +334,8 @@ class Mux(ObjectReceiveStream[tuple[_Given_co, _Item_co]], Generic[_Given_co, _I
         with scope:
             try:
                 async for member in source:
+                    if self._closed:
+                        break
                     self.add(cast("Mergeable", member))  # which it looks at
             finally:
                 if isinstance(

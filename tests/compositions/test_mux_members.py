@@ -372,6 +372,21 @@ class TestSource:
                 assert error.__context__ is None
             assert ended == 3
 
+    async def test_what_it_gives_when_the_block_was_left_is_left_alone(self) -> None:
+        async def source() -> AsyncIterator[WebSocket]:
+            began.set()
+            with anyio.CancelScope(shield=True):
+                await settle()
+            yield one.ws
+
+        began = anyio.Event()
+        async with feed() as one:
+            async with mux(source=source()) as merged:
+                await began.wait()
+            assert merged.members == ()
+            await one.send("a")
+            assert one.ws.receive_nowait() == "a"
+
     async def test_the_bodys_exception_and_that_of_the_source_come_out_together(self) -> None:
         failing, mine = LookupError(), ValueError()
 

@@ -140,6 +140,21 @@ class TestStreams:
                 merged.add(stream)
                 assert await merged.receive() == (stream, 2)
 
+    async def test_what_one_gives_though_it_is_cancelled_is_kept(self) -> None:
+        class Late(ObjectReceiveStream[int]):
+            async def receive(self) -> int:
+                began.set()
+                with anyio.CancelScope(shield=True):
+                    await settle()
+                return 7
+
+            async def aclose(self) -> None: ...
+
+        late, began = Late(), anyio.Event()
+        async with mux(late) as merged:
+            await began.wait()
+        assert merged.undelivered == [(late, 7)]
+
     async def test_one_that_comes_back_at_once_is_received_from_by_one_task(self) -> None:
         class Guarded(ObjectReceiveStream[int]):
             def __init__(self) -> None:

@@ -30,7 +30,8 @@ from .exceptions import (
 from .json_codecs import JSONCodec
 from .lifecycle import WebSocketEvents, websocket_events
 from .lowlevel import LowLevel
-from .mux import Mux, MuxStatistics, mux
+from .merged import Mux, MuxStatistics
+from .mux import mux
 from .notice import Notice
 from .observer import ServerObserver
 from .options import (

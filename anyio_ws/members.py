@@ -163,6 +163,7 @@ class SessionReader(TaskReader):
 
     def __init__(self, member: Member, notify: Callable[[], None], session: Session) -> None:
         super().__init__(member, notify)
+        member.stream = None  # there is no connection yet
         self._session = session
         self._present: MessageReader | None = None  # of a connection that is open, or has messages
 

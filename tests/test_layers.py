@@ -92,7 +92,7 @@ SHELVES: list[tuple[str, str]] = [
     ("websocket", "service"),
     ("websocket", "client server auth routing"),
     ("compositions", "retrying trio_adapter broadcast"),
-    ("compositions", "members mux aggregate channel reconnect lifecycle adapters"),
+    ("compositions", "members merged mux aggregate channel reconnect lifecycle adapters"),
     ("face", "."),
     ("testing", "testing testing.*"),
     ("cli", "cli cli.*"),

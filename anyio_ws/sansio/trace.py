@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from .headers import SECRET, Headers
+from .uri import without_userinfo
 
 __all__ = ["head_lines"]
 
@@ -37,7 +38,4 @@ def _shown(text: str) -> str:
 
 
 def _without_credentials(text: str) -> str:
-    """Leave user name and password out, if *text* is a URL of any scheme."""
-    scheme, separator, rest = text.partition("://")
-    end = next((number for number, char in enumerate(rest) if char in "/?# "), len(rest))
-    return f"{scheme}{separator}{rest[:end].rpartition('@')[2]}{rest[end:]}"
+    return without_userinfo(text, "/?# ")

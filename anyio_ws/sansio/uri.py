@@ -24,6 +24,7 @@ __all__ = [
     "split_target",
     "unquote",
     "without_credentials",
+    "without_userinfo",
 ]
 
 # What may stand in a path or query as it is: RFC 3986's reserved and unreserved characters, and "%"
@@ -247,10 +248,14 @@ def follow(uri: WebSocketURI, location: str) -> WebSocketURI:
 
 def without_credentials(uri: str) -> str:
     """Return a WebSocket URI as it may be shown: without user name and password. Other text stays."""
-    scheme, separator, rest = uri.partition("://")
-    if scheme.lower() not in (*_PLAIN, *_UNIX):
-        return uri
-    end = next((number for number, char in enumerate(rest) if char in "/?#"), len(rest))
+    scheme = uri.partition("://")[0]
+    return without_userinfo(uri) if scheme.lower() in (*_PLAIN, *_UNIX) else uri
+
+
+def without_userinfo(text: str, ends: str = "/?#") -> str:
+    """Leave user name and password out of a URL, whose host ends at one of *ends*. Other text stays."""
+    scheme, separator, rest = text.partition("://")
+    end = next((number for number, char in enumerate(rest) if char in ends), len(rest))
     return f"{scheme}{separator}{rest[:end].rpartition('@')[2]}{rest[end:]}"
 
 

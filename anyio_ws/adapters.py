@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSAttribute
 
 from .exceptions import ConnectionClosedOK, ProtocolViolation
+from .sansio import CloseCode
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ __all__ = ["byte_stream", "trio_stream"]
 
 MAX_MESSAGE_SIZE: Final = 2**15
 """The default of ``max_message_size``: what the most careful of common implementations accept."""
-
-# RFC 6455, section 7.4.1.
-_GOING_AWAY: Final = 1001
-_UNSUPPORTED_DATA: Final = 1003
 
 _OF_TLS: Final = frozenset(
     value for name, value in vars(TLSAttribute).items() if not name.startswith("_")
@@ -218,11 +215,13 @@ class _ByteStream(ByteStream):
             try:
                 message = await self._ws.receive()
             except anyio.EndOfStream as exc:
-                if self._ws.close_code == _GOING_AWAY:
+                if self._ws.close_code == CloseCode.GOING_AWAY:
                     raise _broken(exc) from exc
                 raise
             if isinstance(message, str):
-                self._violation = ProtocolViolation(_UNSUPPORTED_DATA, "text in a stream of bytes")
+                self._violation = ProtocolViolation(
+                    CloseCode.UNSUPPORTED_DATA, "text in a stream of bytes"
+                )
             elif message:
                 return message
             else:

@@ -71,18 +71,20 @@ def cookie_header(
 
     :param first: what the user asked for, if that led to *uri*
     """
+    if cookies is None:  # which is soon found out, unlike whether it is a jar
+        return None
     if isinstance(cookies, CookieJarLike):
         request = _request(uri, first)
         cookies.add_cookie_header(request)
         return request.get_header("Cookie")
-    return "; ".join(f"{name}={value}" for name, value in (cookies or {}).items()) or None
+    return "; ".join(f"{name}={value}" for name, value in cookies.items()) or None
 
 
 def take_cookies(
     cookies: Cookies, response: Response, uri: WebSocketURI, first: WebSocketURI | None = None
 ) -> None:
     """Show a jar what a response to *uri* sets."""
-    if isinstance(cookies, CookieJarLike):
+    if cookies is not None and isinstance(cookies, CookieJarLike):
         told: Any = _Told(response.headers)
         cookies.extract_cookies(told, _request(uri, first))
 

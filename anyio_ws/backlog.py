@@ -205,10 +205,8 @@ class Backlog:
         del waiting.stretch.waiting[waiting]
         if waiting.key is not None:
             del self._by_key[waiting.key]
-        elif (
-            self._droppable and self._droppable[0] is waiting
-        ):  # they are taken in order, all of them
-            self._droppable.popleft()
+        elif self._droppable and self._droppable[0] is waiting:
+            self._droppable.popleft()  # they are taken in order, all of them
         self.count -= 1
         self.size -= waiting.size
 

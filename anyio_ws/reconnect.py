@@ -176,9 +176,8 @@ class ReconnectAttempt(AbstractAsyncContextManager[WebSocket]):
         before = native_cancellations()
         await self._context.__aexit__(exc_type, exc, traceback)
         if error is None or before > self._cancellations:
-            return (
-                False  # it may have been raised in place of a cancellation, which is not to be lost
-            )
+            # It may have been raised in place of a cancellation, which is not to be lost.
+            return False
         if native_cancellations() > before:
             raise anyio.get_cancelled_exc_class()  # it came while we closed, and goes before the error
         return loop.goes_on(error, lasted)

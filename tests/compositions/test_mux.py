@@ -62,7 +62,7 @@ class TestMerging:
         async with feeds(2, max_queue=1) as (one, two), mux(one.ws, two.ws) as merged:
             for name, member in (("a", one), ("b", two)):
                 await member.wire.send((b"\x81\x01" + name.encode()) * 20)
-            await settle()
+                await settle()
             assert "".join(map(str, await some_of(merged, 40))) == "ab" * 20
 
     async def test_a_member_that_never_stops_does_not_starve_the_others(self) -> None:

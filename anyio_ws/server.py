@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import Any, Unpack
+from urllib.parse import quote
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -72,12 +73,20 @@ class WebSocketServer:
 
     @property
     def url(self) -> str:
-        """Where a client on this machine can connect to; for a Unix socket, with its ``unix_path``."""
+        """Where a client on this machine can connect to.
+
+        Of a Unix socket it is ``ws+unix:///path/of/the/socket:``, to which a path can be added as to any
+        other. A socket of Linux's abstract namespace has no URL: it is ``ws://localhost``, to go with
+        ``unix_path``.
+        """
         secure = self._service.config.ssl is not None
         scheme = "wss" if secure else "ws"
         tcp = [address for address in self.addresses if not isinstance(address, str)]
         if not tcp:
-            return f"{scheme}://localhost"
+            path = os.fsencode(str(self.addresses[0]))
+            if path.startswith(b"\0"):
+                return f"{scheme}://localhost"
+            return f"{scheme}+unix://{quote(os.path.abspath(path))}:"
         host = self._host or tcp[0][0]
         if host in ("0.0.0.0", "::"):
             host = "localhost"

@@ -63,7 +63,7 @@ async def test_a_server_on_a_unix_socket_is_reached_by_its_path(kind: type, tmp_
     path = kind(tmp_path / "socket")
     async with open_server(echo, unix_path=path) as server:
         assert server.addresses == [str(path)]
-        assert server.url == "ws://localhost"
+        assert server.url == f"ws+unix://{path}:"
         with pytest.raises(RuntimeError, match="no port"):
             _ = server.port
         async with open_websocket("ws://example.org/feed", unix_path=path) as ws:
@@ -71,7 +71,9 @@ async def test_a_server_on_a_unix_socket_is_reached_by_its_path(kind: type, tmp_
             assert ws.url == "ws://example.org/feed"
             assert ws.request.headers["Host"] == "example.org"
             assert ws.remote_address == str(path)
-        await check_server(server, unix_path=path)
+        await check_server(server)
+        async with open_websocket(f"{server.url}/feed?since=5") as ws:
+            assert ws.request.path == "/feed?since=5"
     assert os.listdir(tmp_path) == []
 
 
@@ -80,10 +82,20 @@ async def test_tls_works_over_a_unix_socket(
 ) -> None:
     path = tmp_path / "socket"
     async with open_server(echo, unix_path=path, ssl=server_ssl_context) as server:
-        assert server.url == "wss://localhost"
-        async with open_websocket(server.url, unix_path=path, ssl=client_ssl_context) as ws:
-            await check_echo(ws)
-            assert ws.extra(TLSAttribute.tls_version).startswith("TLS")
+        assert server.url == f"wss+unix://{path}:"
+        for url, unix_path in (server.url, None), ("wss://localhost", path):
+            async with open_websocket(url, unix_path=unix_path, ssl=client_ssl_context) as ws:
+                await check_echo(ws)
+                assert ws.extra(TLSAttribute.tls_version).startswith("TLS")
+
+
+async def test_the_url_of_a_unix_socket_is_whole_and_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with open_server(echo, unix_path="a b:c?") as server:
+        assert server.url == f"ws+unix://{tmp_path}/a%20b%3Ac%3F:"
+        await check_server(server)
 
 
 async def test_a_unix_socket_that_nobody_listens_at_is_a_connect_error_that_names_it(

@@ -41,7 +41,7 @@ def next_hop(hop: Hop, response: Response, *, stays: str | None) -> Hop | str | 
     """
     config = hop.config
     locations = response.headers.get_all("Location")
-    if response.status_code not in _REDIRECTS or not locations or not config.max_redirects:
+    if response.status_code not in _REDIRECTS or not locations:
         return None
     if len(locations) > 1:
         return _not_followed(", ".join(map(without_secrets, locations)), "it has several locations")
@@ -57,6 +57,8 @@ def next_hop(hop: Hop, response: Response, *, stays: str | None) -> Hop | str | 
         why = "a stream can't be dialled again"
     elif stays is not None and not same_origin:
         why = f"it leads away from the {stays}"
+    elif not config.max_redirects:
+        why = "max_redirects is 0"
     elif hop.number >= config.max_redirects:
         why = f"there were as many as max_redirects, {config.max_redirects}, before it"
     if why is not None:

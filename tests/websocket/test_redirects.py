@@ -107,20 +107,19 @@ async def test_a_location_may_be_relative_and_of_http(location: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("response", "options"),
+    "response",
     [
-        (redirect("/new", 300), {}),
-        (redirect("/new", 304), {}),
-        (redirect("/new", 305), {}),
-        (redirect("/new", 200), {}),
-        (Response(302, "Nowhere"), {}),
-        (redirect("/new"), {"max_redirects": 0}),
+        redirect("/new", 300),
+        redirect("/new", 304),
+        redirect("/new", 305),
+        redirect("/new", 200),
+        Response(302, "Nowhere"),
     ],
 )
-async def test_other_answers_are_not_followed(response: Response, options: dict[str, int]) -> None:
+async def test_other_answers_are_not_followed(response: Response) -> None:
     async with AsyncExitStack() as stack:
         here = await site(stack, {"/old": response})
-        exc = await refused(f"{here.url}/old", **options)
+        exc = await refused(f"{here.url}/old")
         assert exc.response.status_code == response.status_code
         assert exc.reason is None
         assert here.paths == ["/old"]
@@ -147,6 +146,14 @@ async def test_an_error_of_a_redirects_server_names_that() -> None:
 
 
 # -- how many
+
+
+async def test_where_it_would_lead_is_told_by_a_client_that_follows_none() -> None:
+    async with AsyncExitStack() as stack:
+        here = await site(stack, {"/old": "/new"})
+        exc = await refused(f"{here.url}/old", max_redirects=0)
+        assert exc.reason == f"its redirect to '{here.url}/new' isn't followed: max_redirects is 0"
+        assert here.paths == ["/old"]
 
 
 async def test_a_loop_ends_at_the_maximum() -> None:

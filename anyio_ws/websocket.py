@@ -467,6 +467,8 @@ class WebSocket(ObjectStream[str | bytes]):
             else:
                 self._commit(opcode, data, compress=compress)
         elif isinstance(item, PreparedMessage):
+            if text is not None:
+                raise TypeError("a PreparedMessage says itself whether it is text")
             if not connection.turnstile.open:
                 await pass_turnstile(connection)
             connection.commit_prepared(item)

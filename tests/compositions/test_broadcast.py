@@ -127,6 +127,13 @@ class TestEverybody:
                 for _ in range(4):
                     assert (await peer.receive()).payload == b"again"
 
+    async def test_is_text_or_binary_as_the_prepared_message_says(self) -> None:
+        async with audience(1) as ((ws, _),):
+            for text in (True, False):
+                with pytest.raises(TypeError, match="says itself"):
+                    await ws.send(PreparedMessage("no"), text=text)
+            assert ws.statistics().messages_sent == 0
+
     async def test_can_inflate_it_between_messages_of_their_own(self) -> None:
         options: list[Literal["deflate"] | None] = ["deflate", "deflate", None]
         async with AsyncExitStack() as stack:

@@ -18,6 +18,7 @@ __all__ = [
     "amount",
     "close_code",
     "close_reason",
+    "cookie",
     "count",
     "header",
     "not_negative",
@@ -113,6 +114,13 @@ def close_reason(text: str) -> str:
         check_close(1000, text)
     except ValueError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from None
+    return text
+
+
+def cookie(text: str) -> str:
+    """Return ``NAME=VALUE`` as it is."""
+    if not text.partition("=")[1] or ";" in text:
+        raise argparse.ArgumentTypeError(f"not one cookie, of the form NAME=VALUE: {text!r}")
     return text
 
 

@@ -12,6 +12,7 @@ from anyio_ws.cli.arguments import (
     amount,
     close_code,
     close_reason,
+    cookie,
     count,
     header,
     not_negative,
@@ -263,6 +264,7 @@ def _add_connection(parser: argparse.ArgumentParser, *, connect: bool = False) -
     )
     group.add_argument(
         "--cookie",
+        type=cookie,
         action="append",
         metavar="NAME=VALUE",
         help="send this cookie; may be repeated",

@@ -517,6 +517,7 @@ def test_a_refused_handshake_is_told_in_one_line() -> None:
             "argument --close-reason: close reason of 124 bytes",
         ),
         (["ws://x", "-H", "name"], "argument -H/--header: not of the form 'Name: value': 'name'"),
+        (["ws://x", "--cookie", "name"], "argument --cookie: not one cookie, of the form NAME="),
         (["ws://x", "-H", "na me: x"], "argument -H/--header: 'na me' isn't a valid header name"),
         (
             ["ws://x", "-p", "x://y"],

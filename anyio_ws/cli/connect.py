@@ -97,6 +97,10 @@ class Session:
                 self._tasks.start_soon(self._heed, received)
                 await (self._connect_again() if self._arguments.reconnect else self._connect())
                 self._tasks.cancel_scope.cancel()
+        if self._prompt is not None:
+            lines = self._prompt.waiting + (self._unsent is not None)
+            if lines:
+                self._screen.say(f"* not sent: {lines} of the lines that were typed")
         if self._failure is not None:
             raise self._failure
         return Exit.OK if self._signal is None else 128 + self._signal
@@ -317,9 +321,11 @@ def _described(event: Event) -> str:
     assert not isinstance(event, Closed)
     kind = type(event).__name__.lower()
     if isinstance(event, Text):
-        return f"* received text, {len(event.data)} characters"
+        number = len(event.data)
+        return f"* received text, {number} character{'s' if number != 1 else ''}"
     if isinstance(event, Binary):
-        return f"* received binary, {len(event.data)} bytes"
+        number = len(event.data)
+        return f"* received binary, {number} byte{'s' if number != 1 else ''}"
     return f"* received {kind} {event.data!r}"
 
 

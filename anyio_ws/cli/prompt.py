@@ -126,6 +126,11 @@ class Prompt:
         self.show(lambda: print(f"{MARK}{shown}", flush=True))
         return False
 
+    @property
+    def waiting(self) -> int:
+        """Lines that were typed, and not taken yet."""
+        return len(self._lines)
+
     async def next_line(self) -> bytes | None:
         """Wait for a line to be typed; None at the end."""
         while not self._lines:

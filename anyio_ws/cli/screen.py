@@ -27,6 +27,11 @@ class PromptLike(Protocol):
         """Take the prompt away for good."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """Lines that were typed, and not taken yet."""
+        ...
+
     async def next_line(self) -> bytes | None:
         """Wait for a line to be typed; None at the end."""
         ...

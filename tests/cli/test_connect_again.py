@@ -142,6 +142,8 @@ def test_the_prompt_stays_while_there_is_no_connection(tmp_path: Path) -> None:
                 terminal.wait_for(">")
                 terminal.type("one\r")
                 terminal.wait_for_text("connecting again")
+                terminal.type("two\r")
                 terminal.type(key)
                 assert terminal.ended() == code
+            assert "not sent: 1 of the lines that were typed" in terminal.output
             assert "Traceback" not in terminal.output

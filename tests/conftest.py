@@ -34,7 +34,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-import hypothesis  # noqa: F401  # looks for referrers while it is imported: see the freeze below
+import hypothesis  # looks for referrers while it is imported: see the freeze below
 import pytest
 import trustme
 import uvloop
@@ -45,6 +45,15 @@ from anyio_ws.transports.base import Transport
 from anyio_ws.transports.stream import StreamTransport
 
 Backend = tuple[str, dict[str, Any]]
+
+# How long an example may take is no question here: a machine that others use is slow for a moment.
+hypothesis.settings.register_profile(
+    "patient",
+    hypothesis.settings.default,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("patient")
 
 
 def _virtual(name: str) -> Backend:

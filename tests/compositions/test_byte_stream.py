@@ -158,7 +158,7 @@ class TestBytes:
             assert await other.receive() == bytes(10_000)
             assert (ws.statistics().bytes_sent - sent < 1000) is compress
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(
         data=st.binary(max_size=400),
         sizes=st.lists(st.integers(0, 60), min_size=1),

@@ -40,7 +40,7 @@ from .test_properties import conversations, cut_streams, run, sides
 
 pure = CODECS["pure"]
 needs_both = pytest.mark.skipif("compiled" not in CODECS, reason="the codec isn't compiled here")
-quick = settings(deadline=None, max_examples=200)
+quick = settings(max_examples=200)
 
 
 def result(function: Callable[..., object], *arguments: object) -> object:

@@ -38,7 +38,7 @@ from .helpers import (
 
 pytestmark = pytest.mark.usefixtures("codec")
 
-quick = settings(deadline=None, max_examples=100)
+quick = settings(max_examples=100)
 
 TAIL = b"\x00\x00\xff\xff"
 

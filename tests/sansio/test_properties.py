@@ -51,7 +51,7 @@ from .helpers import (
 pytestmark = pytest.mark.usefixtures("codec")
 
 # Inputs are small and every example is quick; what takes time is making them up.
-quick = settings(deadline=None, max_examples=200)
+quick = settings(max_examples=200)
 
 # -- making input up
 

@@ -19,7 +19,7 @@ RESERVED = [0x3, 0x4, 0x5, 0x6, 0x7, 0xB, 0xC, 0xD, 0xE, 0xF]
 
 
 @both_sides
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     frame=st.builds(
         Frame,

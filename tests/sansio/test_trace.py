@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from anyio_ws.sansio import (
@@ -88,7 +88,6 @@ def test_nothing_steers_a_terminal(bad: str) -> None:
 
 
 @given(st.text(), st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0")))
-@settings(deadline=None)
 def test_whatever_it_is_a_line_is_printable(start: str, value: str) -> None:
     found = list(head_lines(start, Headers({"X": value}), value.encode()))
     assert all(line.isprintable() for line in found)
@@ -216,7 +215,6 @@ def test_a_huge_payload_is_neither_kept_nor_read_for_its_line(
 
 @pytest.mark.parametrize("side", SIDES)
 @given(data=st.binary(max_size=200), opcode=st.sampled_from([1, 2, 3, 9]), fin=st.booleans())
-@settings(deadline=None)
 def test_whatever_a_frame_has_its_line_is_printable(
     side: Side, data: bytes, opcode: int, fin: bool
 ) -> None:

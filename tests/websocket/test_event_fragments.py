@@ -203,7 +203,7 @@ def merged(given: list[ProtocolFragment | Frame]) -> list[ProtocolFragment | Fra
     return result
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(messages, st.lists(st.integers(0, 3), max_size=300))
 def test_the_inbox_gives_parts_in_order_and_is_empty_afterwards(
     script: list[str | Frame | list[str | Frame]], takes: list[int]
@@ -232,7 +232,7 @@ def test_the_inbox_gives_parts_in_order_and_is_empty_afterwards(
     assert (inbox.count, inbox.size) == (0, 0)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(messages, st.integers(0, 30))
 def test_without_its_controls_the_inbox_has_whole_messages(
     script: list[str | Frame | list[str | Frame]], taken: int

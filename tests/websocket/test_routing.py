@@ -189,7 +189,7 @@ def test_a_parameter_may_be_any_text() -> None:
 
 WORDS = st.sampled_from(["a", "b", "ab", "é", " ", "%", "{", "/", ".."])
 SEGMENTS = st.one_of(WORDS, st.just(("one",)))
-quick = settings(deadline=None, max_examples=100)  # a machine may be busy
+quick = settings(max_examples=100)  # a machine may be busy
 
 ROUTES = st.tuples(st.lists(SEGMENTS, min_size=1, max_size=4), st.booleans())
 

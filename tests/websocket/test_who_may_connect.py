@@ -282,7 +282,7 @@ anything = st.text(st.characters(max_codepoint=0xFF, exclude_characters="\r\n\0"
 addresses = st.ip_addresses().map(str)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(anything | addresses | st.lists(addresses | anything).map(", ".join)), addresses)
 def test_nothing_that_a_client_sends_changes_what_a_proxy_says_of_it(
     sent: list[str], told: str

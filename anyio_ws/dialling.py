@@ -1,11 +1,19 @@
-"""From a URI to a transport: where a client connects to, through which proxy, and with TLS."""
+"""From a URI to a transport: where a client connects to, through which proxy, and with TLS.
+
+For tests there is one way around the network, `instead_of_dialling`, and `make_transport` is the only place
+that looks there.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import ssl
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from functools import cache
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias
 
 from .errors import connect_error
 from .options import ClientConfig
@@ -18,7 +26,28 @@ from .transports.dial import Connectable, dial, dial_socket, dial_unix, over, ov
 from .transports.proxy import TunnelTransport, connect_socks, require_socks
 from .transports.tls import TLSEngine, secured
 
-__all__ = ["make_transport"]
+__all__ = ["Nearby", "Origin", "instead_of_dialling", "make_transport"]
+
+Origin: TypeAlias = tuple[bool, str, int, str | None]
+"""See `WebSocketURI.origin`."""
+
+
+class Nearby(NamedTuple):
+    """A server in this process."""
+
+    connect: Callable[[], Connectable]
+    """Returns the client's end of a new connection, or raises `OSError`."""
+    has_tls: bool
+    """Whether it speaks TLS. If not, neither does who connects to it by a ``wss`` URI."""
+
+
+instead_of_dialling: Final[ContextVar[Mapping[Origin, Nearby]]] = ContextVar(
+    "instead_of_dialling", default=MappingProxyType({})
+)
+"""Servers that are reached without a network, in this task and in those that it starts.
+
+A mapping is never changed, only replaced for the length of a block. `anyio_ws.testing` does that.
+"""
 
 
 async def make_transport(
@@ -30,14 +59,21 @@ async def make_transport(
 ) -> Transport:
     """Reach the server of *uri*, over *stream* or at *unix_path* if one is given. Cancelling closes it.
 
+    Without them, one that is in `instead_of_dialling` is not dialled.
+
     :raises OSError: it can't be reached
     :raises ProxyError: a proxy refused, or failed, to connect to it
     :raises ImportError: it takes python-socks, which isn't installed
     """
+    nearby = None
+    if stream is None and unix_path is None:
+        nearby = instead_of_dialling.get().get(uri.origin)
     engine = None
-    if uri.secure:
+    if uri.secure and (nearby is None or nearby.has_tls):
         context = config.ssl or _default_context()
         engine = _engine(context, config.server_hostname or uri.host)
+    if nearby is not None:
+        stream = nearby.connect()
     if stream is not None:
         transport = await over(stream)
     elif unix_path is not None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, Generic, Protocol, TypeVar, Unpack
 from urllib.parse import quote
 
 import anyio
@@ -21,20 +21,48 @@ from .sansio import CloseCode
 from .sansio.headers import build_host
 from .service import AnyHandler, Handler, Service, check_handler
 from .statistics import ServerStatistics
-from .transports.dial import SocketAddress
+from .transports.dial import Connectable, SocketAddress
 from .transports.interrupts import apply_to_trio, keep_interrupts_out
 from .transports.listen import AnyListener, ListeningSocket, listen_tcp, listen_unix, take_over
 from .websocket import WebSocket
 
-__all__ = ["Endpoint", "WebSocketServer", "endpoint", "open_server", "serve_websocket"]
+__all__ = [
+    "Endpoint",
+    "Listening",
+    "ServerContext",
+    "WebSocketServer",
+    "endpoint",
+    "open_server",
+    "serve_websocket",
+]
+
+
+class Listening(Protocol):
+    """Where connections come from: a `ListeningSocket`, or what does the same without a socket."""
+
+    @property
+    def address(self) -> SocketAddress | str:
+        """Where it listens."""
+        ...
+
+    async def accept(
+        self,
+        serve: Callable[[Connectable], object],
+        exhausted: Callable[[OSError], object],
+        room: Callable[[], Awaitable[object] | None],
+    ) -> None:
+        """See `ListeningSocket.accept`."""
+        ...
+
+    def close(self) -> None:
+        """Listen no more."""
+        ...
 
 
 class WebSocketServer:
     """A running server; made by `open_server` and `serve_websocket`."""
 
-    def __init__(
-        self, service: Service, listeners: Sequence[ListeningSocket], host: str | None
-    ) -> None:
+    def __init__(self, service: Service, listeners: Sequence[Listening], host: str | None) -> None:
         self._service = service
         self._listening = listeners
         self._host = host
@@ -58,7 +86,7 @@ class WebSocketServer:
     @property
     def listeners(self) -> tuple[socket.socket, ...]:
         """The listening sockets, to look at: accepting is the server's, and so is closing."""
-        return tuple(one.socket for one in self._listening)
+        return tuple(one.socket for one in self._listening if isinstance(one, ListeningSocket))
 
     @property
     def port(self) -> int:
@@ -166,10 +194,10 @@ class WebSocketServer:
         service = self._service
         return None if service.has_room else service.wait_until(lambda: service.has_room)
 
-    def _accepted(self, sock: socket.socket) -> None:
+    def _accepted(self, connection: Connectable) -> None:
         assert self._tasks is not None
         self._is_exhausted = False
-        self._tasks.start_soon(self._serve_connection, self._service.begin(sock))
+        self._tasks.start_soon(self._serve_connection, self._service.begin(connection))
 
     def _exhausted(self, exc: OSError) -> None:
         if not self._is_exhausted:  # once until it is over, and not at every attempt
@@ -338,17 +366,23 @@ def open_server(
     check_handler(handler)
     _check_address(host, port, unix_path, listeners)
     merged = server_config(config, options)
-    return _OpenServer(partial(_listen, handler, host, port, unix_path, listeners, merged))
+    return ServerContext(partial(_listen, handler, host, port, unix_path, listeners, merged))
 
 
-class _OpenServer:
-    def __init__(self, listen: Callable[[], Awaitable[WebSocketServer]]) -> None:
+_Server = TypeVar("_Server", bound=WebSocketServer)
+
+
+class ServerContext(Generic[_Server]):
+    """Runs a server for as long as a block lasts; see `open_server`."""
+
+    def __init__(self, listen: Callable[[], Awaitable[_Server]]) -> None:
         self._listen = listen
         self._group: TaskGroup | None = None
-        self._server: WebSocketServer | None = None
-        self._failures: list[Exception] = []  # of the server; one at most
+        self._server: _Server | None = None
+        self.failures: list[Exception] = []
+        """What comes out of the block beside what its body raises: what ended the server, if anything did."""
 
-    async def __aenter__(self) -> WebSocketServer:
+    async def __aenter__(self) -> _Server:
         if self._group is not None:
             raise RuntimeError("a server's context manager can be entered only once")
         self._group = anyio.create_task_group()
@@ -357,7 +391,7 @@ class _OpenServer:
             self._server = await self._listen()
             await self._group.start(self._serve)
         except BaseException as exc:
-            await exit_group(self._group, exc, kept=self._failures)
+            await exit_group(self._group, exc, kept=self.failures)
             raise
         return self._server
 
@@ -368,7 +402,7 @@ class _OpenServer:
         try:
             await self._server.serve(task_status)
         except Exception as exc:
-            self._failures.append(exc)
+            self.failures.append(exc)
             self._group.cancel_scope.cancel()
 
     async def __aexit__(
@@ -385,4 +419,4 @@ class _OpenServer:
                 await self._server.shutdown()
         except BaseException as raised:  # cancelled while shutting down; exit_group sorts it out
             leaving = raised
-        return await exit_group(self._group, exc, leaving, self._failures)
+        return await exit_group(self._group, exc, leaving, self.failures)

@@ -52,7 +52,7 @@ ROOMS = {
     "compositions": room("exceptions context sansio websocket", "anyio", public_only=True),
     "face": room("exceptions sansio websocket compositions", public_only=True),
     "testing": room(
-        "exceptions sansio websocket compositions face", "anyio trio", public_only=True
+        "exceptions context sansio websocket compositions face", "anyio trio", public_only=True
     ),
     "cli": room(
         "exceptions sansio websocket compositions face",

@@ -9,12 +9,13 @@ import asyncio
 import heapq
 import math
 import selectors
+import sys
 import time
 from collections.abc import Callable
 from contextvars import Context
 from typing import TypeVarTuple
 
-__all__ = ["VirtualClockEventLoop", "virtual_clock_backend"]
+__all__ = ["VirtualClockEventLoop", "time_is_virtual", "virtual_clock_backend"]
 
 _Ts = TypeVarTuple("_Ts")
 
@@ -129,3 +130,13 @@ def virtual_clock_backend(backend: str) -> tuple[str, dict[str, object]]:
 
         return backend, {"clock": trio.testing.MockClock(autojump_threshold=0)}
     raise ValueError(f"no virtual clock for {backend!r}")
+
+
+def time_is_virtual() -> bool:
+    """Whether the event loop that runs this has a virtual clock."""
+    trio = sys.modules.get("trio")  # where it wasn't imported, it doesn't run
+    if trio is not None and trio.lowlevel.in_trio_task():
+        import trio.testing
+
+        return isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock)
+    return isinstance(asyncio.get_running_loop(), VirtualClockEventLoop)

@@ -169,6 +169,14 @@ class MemoryByteStream(anyio.abc.ByteStream):
         BrokenResourceError. May follow :meth:`aclose`.
         """
         self._closed = True
+        self.sever()
+
+    def sever(self) -> None:
+        """Break the connection for both ends, as a network between them does.
+
+        Whatever is on its way is dropped, and the calls of either end that isn't closed raise
+        BrokenResourceError.
+        """
         for pipe in (self._incoming, self._outgoing):
             pipe.broken = True
             pipe.wake()

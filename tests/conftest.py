@@ -7,9 +7,10 @@ an event loop of its own, so async fixtures have function scope.
 Virtual time. A test that needs a clock asks for the fixture ``virtual_time`` (a whole module with
 ``pytestmark = pytest.mark.usefixtures("virtual_time")``) and runs on `VIRTUAL_TIME_BACKENDS`
 instead: time stands still while anything can run, and jumps to the next deadline when nothing can.
-``await anyio.sleep(3600)`` is then exact and free, and so is every timeout. uvloop has no such
-clock: it isn't in the list, so these tests are not collected for it. Never together with threads,
-name resolution or a peer in another process: the clock does not wait for them.
+``await anyio.sleep(3600)`` is then exact and free, and so is every timeout. It's the fixture of our
+pytest plugin, by a shorter name. uvloop has no such clock: it isn't in the list, so these tests are
+not collected for it. Never together with threads, name resolution or a peer in another process: the
+clock does not wait for them.
 
 Transports. Connections go over sockets of ours, or with ``--transport streams`` over `stream.py`:
 over AnyIO's streams where there is a socket, else over streams in memory. Tests of one of them don't care.
@@ -28,8 +29,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import anyio
@@ -44,6 +44,10 @@ from anyio_ws.transports import dial
 from anyio_ws.transports.base import Transport
 from anyio_ws.transports.stream import StreamTransport
 
+pytest_plugins = [
+    "anyio_ws_pytest"
+]  # also where the project isn't installed, or by an older version
+
 Backend = tuple[str, dict[str, Any]]
 
 # How long an example may take is no question here: a machine that others use is slow for a moment.
@@ -55,23 +59,12 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("patient")
 
-
-def _virtual(name: str) -> Backend:
-    from anyio_ws.testing import virtual_clock_backend
-
-    return virtual_clock_backend(name)
-
-
-# Functions and not values: a MockClock serves one run only.
-BACKENDS: dict[str, Callable[[], Backend]] = {
-    "asyncio": lambda: ("asyncio", {}),
-    "uvloop": lambda: ("asyncio", {"use_uvloop": True}),
-    "trio": lambda: ("trio", {}),
+BACKENDS: dict[str, Backend] = {
+    "asyncio": ("asyncio", {}),
+    "uvloop": ("asyncio", {"use_uvloop": True}),
+    "trio": ("trio", {}),
 }
-VIRTUAL_TIME_BACKENDS: dict[str, Callable[[], Backend]] = {
-    "asyncio": partial(_virtual, "asyncio"),
-    "trio": partial(_virtual, "trio"),
-}
+VIRTUAL_TIME_BACKENDS = {name: BACKENDS[name] for name in ("asyncio", "trio")}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -113,8 +106,8 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "anyio_backend" in metafunc.fixturenames:
         virtual = "virtual_time" in metafunc.fixturenames
-        names = list(VIRTUAL_TIME_BACKENDS if virtual else BACKENDS)
-        metafunc.parametrize("anyio_backend", names, indirect=True)
+        backends = VIRTUAL_TIME_BACKENDS if virtual else BACKENDS
+        metafunc.parametrize("anyio_backend", backends.values(), ids=backends, indirect=True)
 
 
 def set_aside() -> None:
@@ -141,12 +134,12 @@ def pytest_runtest_logfinish() -> None:
 
 @pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> Backend:
-    backends = VIRTUAL_TIME_BACKENDS if "virtual_time" in request.fixturenames else BACKENDS
-    return backends[request.param]()
+    backend: Backend = request.param
+    return backend
 
 
 @pytest.fixture
-def virtual_time(anyio_backend: Backend) -> None:
+def virtual_time(anyio_ws_virtual_time: None) -> None:
     """Run this test on virtual time: see the top of this file."""
 
 

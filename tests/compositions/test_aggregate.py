@@ -8,7 +8,7 @@ from functools import partial
 
 import anyio
 import pytest
-from anyio.abc import ByteStream, TaskGroup, TaskStatus
+from anyio.abc import ByteStream, TaskStatus
 from anyio.lowlevel import checkpoint
 
 from anyio_ws import (
@@ -28,7 +28,7 @@ from anyio_ws import (
     open_websocket,
     serve_websocket,
 )
-from anyio_ws.testing import memory_stream_pair
+from anyio_ws.testing import memory_stream_pair, serve_in_memory
 
 from .feeds import PATIENCE, feeds, settle
 
@@ -175,20 +175,13 @@ class TestGathering:
 
     @pytest.mark.usefixtures("virtual_time")
     async def test_pings_are_answered_while_waiting(self) -> None:
-        async def serve(tasks: TaskGroup, lobby: Aggregate) -> WebSocket:
-            near, far = memory_stream_pair()
-            tasks.start_soon(endpoint(lobby, ping_interval=10, ping_timeout=10), far)
-            return await stack.enter_async_context(
-                open_websocket("ws://x/", stream=near, ping_interval=5, ping_timeout=5)
-            )
-
-        async with anyio.create_task_group() as tasks, AsyncExitStack() as stack:
-            lobby = aggregate(2, relay)
-            first = await serve(tasks, lobby)
-            await anyio.sleep(3600)
-            assert await first.ping() >= 0
-            second = await serve(tasks, lobby)
-            assert await first.receive() == await second.receive() == "begin"
+        lobby = aggregate(2, relay)
+        async with serve_in_memory(lobby, ping_interval=10, ping_timeout=10) as server:
+            async with open_websocket(server.url, ping_interval=5, ping_timeout=5) as first:
+                await anyio.sleep(3600)
+                assert await first.ping() >= 0
+                async with open_websocket(server.url) as second:
+                    assert await first.receive() == await second.receive() == "begin"
 
     async def test_behind_a_router_and_an_endpoint(self) -> None:
         rooms: list[set[str]] = []
@@ -230,10 +223,8 @@ class TestLimits:
     @pytest.mark.usefixtures("virtual_time")
     async def test_who_waits_too_long_is_told_to_try_again_later(self) -> None:
         lobby = aggregate(2, relay, waiting_timeout=60)
-        near, far = memory_stream_pair()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(endpoint(lobby), far)
-            async with open_websocket("ws://x/", stream=near) as ws:
+        async with serve_in_memory(lobby) as server:
+            async with open_websocket(server.url) as ws:
                 began = anyio.current_time()
                 with pytest.raises(ConnectionClosedError):
                     await ws.receive()

@@ -22,6 +22,8 @@ PRINTS = {
     "server answered HTTP 401 Unauthorized instead of 101: 'A valid token is needed.'\n",
     "best_price": "coral is left out: TimeoutError\n101.40 at beryl\n",
     "behind_proxy": "hello 198.51.100.7\nhello 127.0.0.1\n",
+    "broken_peers": "no_websocket: InvalidStatus\nsays_nothing: TimeoutError\n"
+    "breaks_off: ConnectionClosedError\nby_the_byte: slowly\n",
     "chat": "ada sees ada: hello\nbob sees bob: anybody here?\n"
     "eve sees ada: hello\nada sees eve: hello, ada\n2 messages about tea\n",
     "collect": "/kitchen 21.5\n/kitchen 21.6\n/kitchen is gone: 1000\n"
@@ -51,6 +53,8 @@ PRINTS = {
     "the server ended: division by zero\n",
     "hooks": "this sample True\n410 That is gone.\n200 fine\n404 There are only WebSockets here.\n"
     "410 That is gone.\n",
+    "in_memory": "you asked for /prices\nyou asked for /any/path\na bug in the handler\n"
+    "the client: received 1011 (internal error); then sent 1011 (internal error)\n",
     "json_logs": "ERROR connection handler failed\nRuntimeError: a bug\nTrue 36\n",
     "json_messages": "Trade(symbol='EURUSD', price=1.0953)\n"
     '{"symbol":"EURUSD","price":"unknown"} is '
@@ -105,6 +109,15 @@ PRINTS = {
 }
 
 
+EVERY_BACKEND = """
+import pytest
+
+@pytest.fixture(params=["asyncio", ("asyncio", {"use_uvloop": True}), "trio"])
+def anyio_backend(request):
+    return request.param
+"""
+
+
 def readme_samples() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
 
@@ -119,10 +132,21 @@ def test_sample_prints_what_it_should(
     assert capsys.readouterr().out == PRINTS[sample]
 
 
+def test_the_tests_of_the_example_application_pass(pytester: pytest.Pytester) -> None:
+    files = SAMPLES.joinpath("prices").glob("*.py")
+    pytester.makepyfile(**{path.stem: path.read_text() for path in files})
+    pytester.makeconftest(EVERY_BACKEND)
+    pytester.makepyprojecttoml('[tool.pytest.ini_options]\nfilterwarnings = ["error"]\n')
+    result = pytester.runpytest_subprocess("-p", "anyio_ws_pytest", "-p", "no:randomly")
+    result.assert_outcomes(passed=3 * 7 - 3, skipped=3)  # uvloop has no virtual time
+
+
 def test_every_sample_is_shown_by_a_page() -> None:
     pages = [path.read_text() for path in ROOT.joinpath("docs").rglob("*.rst")]
-    shown = set(re.findall(r"^\.\. literalinclude:: .*samples/(\w+)\.py$", "\n".join(pages), re.M))
-    assert shown == {path.stem for path in SAMPLES.glob("*.py")}
+    name = r"^\.\. literalinclude:: .*samples/([\w/]+)\.py$"
+    shown = set(re.findall(name, "\n".join(pages), re.M))
+    samples = (path.relative_to(SAMPLES).with_suffix("") for path in SAMPLES.rglob("*.py"))
+    assert shown == {path.as_posix() for path in samples}
 
 
 def test_the_tables_name_tests_that_exist() -> None:

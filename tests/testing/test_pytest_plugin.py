@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +113,11 @@ def test_it_imports_nothing_but_pytest() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout.split() == ["anyio_ws_pytest"]
+
+
+def test_pytest_finds_it_where_the_library_is_installed() -> None:
+    """By the name that a conftest.py would use: a module can't be registered by two."""
+    settings = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text())
+    name = "anyio_ws_pytest"
+    assert settings["project"]["entry-points"]["pytest11"] == {name: name}
+    assert settings["tool"]["setuptools"]["py-modules"] == [name]

@@ -1,7 +1,6 @@
 """A price service: it follows an exchange, and tells its subscribers the price of what they ask for."""
 
 from collections import defaultdict
-from typing import TypedDict
 
 import anyio
 
@@ -17,11 +16,6 @@ from anyio_ws import (
 EXCHANGE = "wss://exchange.example"
 
 
-class Trade(TypedDict):
-    symbol: str
-    price: float
-
-
 class PriceService:
     def __init__(self) -> None:
         self.latest: dict[str, float] = {}
@@ -34,13 +28,13 @@ class PriceService:
         policy = ReconnectPolicy(cap=30, fatal_codes=())
         async for attempt in reconnecting_websocket(f"{EXCHANGE}/trades", policy=policy):
             async with attempt as ws:
-                async for trade in ws.iter_json(Trade):
-                    await self.record(trade)
+                async for trade in ws.iter_json():
+                    await self.record(trade["symbol"], trade["price"])
 
-    async def record(self, trade: Trade) -> None:
+    async def record(self, symbol: str, price: float) -> None:
         """Cancelled, it has done nothing."""
-        await self.channels[trade["symbol"]].publish(str(trade["price"]))
-        self.latest[trade["symbol"]] = trade["price"]
+        await self.channels[symbol].publish(str(price))
+        self.latest[symbol] = price
 
     async def subscribe(self, ws: WebSocket, symbol: str) -> None:
         async with self.channels[symbol].subscribe(ws, overflow="drop_oldest"):

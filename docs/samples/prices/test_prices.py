@@ -72,6 +72,6 @@ async def test_an_exchange_that_breaks_the_protocol_is_tried_again() -> None:
 async def test_a_price_is_recorded_and_published_or_neither() -> None:
     for attempt in cancel_sweep():
         service = PriceService()
-        await attempt.run(service.record({"symbol": "EURUSD", "price": 1.0953}))
+        await attempt.run(service.record("EURUSD", 1.0953))
         published = service.channels["EURUSD"].statistics().messages
         assert published == len(service.latest), attempt

@@ -108,9 +108,9 @@ class Backlog:
         self._stretches: list[_Stretch] = []
         self._droppable: deque[_Waiting] = deque()  # those that "drop_oldest" may drop, in order
         self._by_key: dict[Hashable, _Waiting] = {}  # those that "coalesce" may replace
-        self.count = 0
+        self.count: int = 0
         """Messages."""
-        self.size = 0
+        self.size: int = 0
         """What they are charged, in bytes."""
 
     @property

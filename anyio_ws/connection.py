@@ -65,9 +65,9 @@ class Ping:
     __slots__ = ("answered", "latency", "started")
 
     def __init__(self) -> None:
-        self.started = 0.0  # when it was given to the transport
+        self.started: float = 0.0  # when it was given to the transport
         self.latency: float | None = None
-        self.answered = new_signal()
+        self.answered: Final = new_signal()
 
 
 class Connection:
@@ -116,20 +116,20 @@ class Connection:
     )
 
     def __init__(self, protocol: Protocol, transport: Transport, config: CommonConfig) -> None:
-        self.protocol = protocol
-        self.transport = transport
-        self.config = config
-        self.inbox = Inbox()
-        self.outbox = Outbox()
-        self.changed = new_signal()
+        self.protocol: Final = protocol
+        self.transport: Final = transport
+        self.config: Final = config
+        self.inbox: Final = Inbox()
+        self.outbox: Final = Outbox()
+        self.changed: Final = new_signal()
         """Set when there is something to receive, and when the state of the connection changed."""
         self.notify: Callable[[], None] | None = None
         """Called along with `changed`, for those who wait elsewhere."""
-        self.progress = new_signal()
+        self.progress: Final = new_signal()
         """Set when something has left, and when nothing can be sent any more."""
-        self.pace = current_pace()
+        self.pace: Final = current_pace()
         """Of the calls that don't have to wait."""
-        self.turnstile = Turnstile(self._may_send)
+        self.turnstile: Final = Turnstile(self._may_send)
         """What those who send pass through."""
         self.backlog: Backlog | None = None
         """What was offered and waits for its turn there, if there is something."""
@@ -137,27 +137,27 @@ class Connection:
         """Who receives, by `claim`."""
         self.reading: Reader | None = None
         """Which a task that receives waits in."""
-        self.sending_fragments = False
-        self.recording = False
+        self.sending_fragments: bool = False
+        self.recording: bool = False
         """Whether Pings and Pongs go into the inbox, too."""
-        self.between_fragments = False
+        self.between_fragments: bool = False
         """Whether they do so between the fragments of a message, and not before it."""
-        self.discarding = False
+        self.discarding: bool = False
         """Whether nobody wants messages, for now."""
         self.pings: dict[bytes, Ping] = {}
         """By payload, in the order in which they were sent."""
-        self.latency = 0.0
-        self.messages_sent = 0
-        self.closed_here = False
+        self.latency: float = 0.0
+        self.messages_sent: int = 0
+        self.closed_here: bool = False
         """Whether this side closed the connection, by `start_closing`."""
-        self.output_over = False
+        self.output_over: bool = False
         """Whether the transport can't send any more."""
-        self.express = False
+        self.express: bool = False
         """Whether `pass_on` has anything to look at: the connection is open and frames aren't its own."""
-        self.lost = False
+        self.lost: bool = False
         """Whether the transport is done."""
         self.lost_cause: Exception | None = None
-        self.given_up = False  # by the keepalive, which has logged why
+        self.given_up: bool = False  # by the keepalive, which has logged why
         self._handshake: Request | Response | None = None
         self._leaving: list[Ping] = []  # pings in the outbox
         self._unawaited: bytes | None = None

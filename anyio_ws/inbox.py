@@ -67,11 +67,11 @@ class Inbox:
         self._messages: deque[str | bytes | Frame | _Fragments] = deque()
         self._assembling: _Fragments | None = None
         self._skipping = False  # the rest of the message in assembly is not wanted
-        self.count = 0
+        self.count: int = 0
         """Finished messages."""
-        self.size = 0
+        self.size: int = 0
         """Their bytes, on the wire or in memory, whichever is more; an estimate for text beyond ASCII."""
-        self.received = 0
+        self.received: int = 0
         """Messages that were ever finished, those that nobody wants too."""
 
     def add(self, message: str | bytes) -> None:

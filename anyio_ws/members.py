@@ -62,15 +62,15 @@ class Member:
     reader: Reader
 
     def __init__(self, given: Any) -> None:
-        self.given = given
+        self.given: Final = given
         """What the user calls it."""
-        self.stream = given
+        self.stream: Any = given
         """What comes with each message: a session's present connection."""
-        self.queued = False
+        self.queued: bool = False
         """Whether it is among those that have something."""
-        self.left = 0
+        self.left: int = 0
         """Messages to deliver, once that is limited."""
-        self.taken = 0
+        self.taken: int = 0
         """Messages that were delivered."""
 
 
@@ -80,7 +80,7 @@ class TaskReader:
     def __init__(self, member: Member, notify: Callable[[], None]) -> None:
         self.items: deque[Any] = deque()
         """What was received, can't be given back, and wasn't taken."""
-        self.finished = anyio.Event()
+        self.finished: Final = anyio.Event()
         """Set when it has left the member alone."""
         self.closed_exc: Exception | None = None
         """How it ended."""

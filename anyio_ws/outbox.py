@@ -33,9 +33,9 @@ class Outbox:
         self._lane: deque[bytes | bytearray] | None = None
         self._pings: list[bytes] = []
         self._pongs: list[bytes] = []
-        self.count = 0
+        self.count: int = 0
         """How often `next` has something."""
-        self.size = 0
+        self.size: int = 0
         """Bytes in both lanes."""
 
     @property

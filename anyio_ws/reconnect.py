@@ -80,7 +80,7 @@ class _Loop(AsyncIterator["ReconnectAttempt"]):
     ) -> None:
         self.connect = connect
         self.retries = retries
-        self.over = False
+        self.over: bool = False
         self.ended: tuple[Exception | None, float] | None = None
         """How a block was left, and how long its connection was open, if the policy is still to be asked."""
 

@@ -222,11 +222,11 @@ class Retries:
         )
         self._logger = logger or logging.getLogger("anyio_ws.client")
         self._begin = 0.0
-        self.failures = 0
+        self.failures: int = 0
         """How many there were in a row."""
         self.error: Exception | None = None
         """Of the last failure."""
-        self.delay = 0.0
+        self.delay: float = 0.0
         """Seconds to wait before the next attempt."""
 
     def failed(self, error: Exception | None, lasted: float = 0.0) -> bool:

@@ -28,7 +28,7 @@ class Turnstile:
         self._room = room
         self.queue: list[Place] = []
         """Who waits, in order."""
-        self.passing = False
+        self.passing: bool = False
         """Whether a task has just passed, and has yet to do what it came for."""
 
     @property

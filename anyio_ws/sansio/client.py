@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Sequence
+from typing import Final
 
 from ..exceptions import (
     InvalidHandshake,
@@ -54,6 +55,9 @@ class ClientProtocol(Protocol):
         "uri",
     )
 
+    subprotocol: str | None
+    handshake_exc: Exception | None
+
     def __init__(
         self,
         uri: str | WebSocketURI,
@@ -84,11 +88,11 @@ class ClientProtocol(Protocol):
                 raise ValueError(
                     f"subprotocol {subprotocol!r} isn't a token (RFC 6455, section 4.1)"
                 )
-        self.uri = parse_uri(uri) if isinstance(uri, str) else uri
-        self.origin = origin
-        self.available_extensions = extensions or ()
-        self.available_subprotocols = subprotocols or ()
-        self.key = base64.b64encode(secrets.token_bytes(16)).decode()
+        self.uri: Final = parse_uri(uri) if isinstance(uri, str) else uri
+        self.origin: Final = origin
+        self.available_extensions: Sequence[ClientExtensionFactory] = extensions or ()
+        self.available_subprotocols: Sequence[str] = subprotocols or ()
+        self.key: str = base64.b64encode(secrets.token_bytes(16)).decode()
         self._reader: ResponseReader | None = ResponseReader(
             max_header_size=max_header_size,
             max_header_count=max_header_count,

@@ -37,7 +37,7 @@ class ConnectProtocol:
             headers["User-Agent"] = user_agent
         if proxy.username is not None:
             headers["Proxy-Authorization"] = build_basic(proxy.username, proxy.password or "")
-        self.request = Request(self._target, headers, method="CONNECT").serialize()
+        self.request: bytes = Request(self._target, headers, method="CONNECT").serialize()
         """What to send to the proxy first."""
         self._reader = ResponseReader(
             connects=True, max_header_size=max_header_size, max_header_count=max_header_count

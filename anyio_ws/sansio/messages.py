@@ -98,7 +98,7 @@ class MessageAssembler:
         self._max_size = max_size
         self._max_fragment_size = max_fragment_size
         limits = [one for one in (max_size, max_fragment_size) if one is not None]
-        self.max_frame_size = min(limits) if limits else None
+        self.max_frame_size: int | None = min(limits) if limits else None
         """Bytes that a message in one frame may have."""
         self._max_fragments = max_fragments
         self._extensions = tuple(reversed(extensions))  # RFC 6455, 9.1: undone last to first
@@ -112,7 +112,7 @@ class MessageAssembler:
         self._fragments = 0
         self._size = 0  # bytes of payload, after decoding
         self._encoded = 0  # bytes of payload before decoding
-        self.wire_size = 0
+        self.wire_size: int = 0
         """Bytes of the latest data frame, before decoding."""
         self._decoder: codecs.IncrementalDecoder | None = None
         # Of the frame that is arriving:

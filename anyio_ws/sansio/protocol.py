@@ -146,7 +146,7 @@ class Protocol:
         """Frames are logged here at DEBUG, if that is enabled now."""
         self.remote_address: object = None
         """The peer's, for `log`: whoever moves the bytes knows it."""
-        self.side = side
+        self.side: Final = side
         self.subprotocol: str | None = None
         """What the handshake negotiated."""
         self.handshake_exc: Exception | None = None
@@ -155,7 +155,7 @@ class Protocol:
         """Bytes that one call of `receive_data` may produce; None for no limit."""
         self.max_events: int | None = None
         """Events or messages that one call of `receive_data` may produce; None for no limit."""
-        self.hold_failures = False
+        self.hold_failures: bool = False
         """Whether a violation waits for `release_failure`."""
         self.masking_key: Callable[[], bytes] = masking_key
         """Where a client's masking keys come from. What it raises comes out of sending messages."""
@@ -171,7 +171,7 @@ class Protocol:
         )
         self._extensions: tuple[Extension, ...] = ()
         self._set_extensions(())
-        self.input_over = state is State.CLOSED
+        self.input_over: bool = state is State.CLOSED
         """Whether nothing more will be received: after a Close frame, a failure or the end."""
         self._eof_received = False
         self._eof_pending = False
@@ -561,7 +561,7 @@ class Protocol:
 
     def _set_extensions(self, extensions: Sequence[Extension]) -> None:
         self._extensions = tuple(extensions)
-        self.plain = not extensions and self.side is Side.SERVER and not self._debug
+        self.plain: bool = not extensions and self.side is Side.SERVER and not self._debug
         """Whether what is sent depends on nothing but the message: `PreparedMessage.plain` can be written."""
         self._assembler = self._new_assembler(extensions=extensions)
         self._decoder = FrameDecoder(self._assembler, masked=self.side is Side.SERVER)

@@ -87,6 +87,8 @@ class ServerProtocol(Protocol):
         "origins",
     )
 
+    handshake_exc: Exception | None
+
     def __init__(
         self,
         *,
@@ -113,9 +115,9 @@ class ServerProtocol(Protocol):
             auto_pong=auto_pong,
             logger=logger,
         )
-        self.origins = origins
-        self.available_extensions = extensions or ()
-        self.available_subprotocols = subprotocols or ()
+        self.origins: Sequence[str | re.Pattern[str] | None] | None = origins
+        self.available_extensions: Sequence[ServerExtensionFactory] = extensions or ()
+        self.available_subprotocols: Sequence[str] = subprotocols or ()
         self._select_subprotocol = select_subprotocol
         self._reader: RequestReader | None = RequestReader(
             max_header_size=max_header_size,

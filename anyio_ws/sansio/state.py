@@ -66,7 +66,7 @@ class ConnectionState:
     __slots__ = ("current",)
 
     def __init__(self, initial: State) -> None:
-        self.current = initial
+        self.current: State = initial
 
     def process(self, trigger: Trigger) -> None:
         """Move on to the state that *trigger* leads to.

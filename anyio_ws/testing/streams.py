@@ -9,6 +9,8 @@ cancellation can lose a byte.
 
 from __future__ import annotations
 
+from typing import Final
+
 import anyio
 import anyio.abc
 from anyio.lowlevel import checkpoint
@@ -22,11 +24,11 @@ class _Pipe:
     __slots__ = ("_waiting", "broken", "capacity", "data", "ended", "unheard")
 
     def __init__(self, capacity: int | None) -> None:
-        self.capacity = capacity
-        self.data = bytearray()
-        self.ended = False  # no bytes follow the ones in data
-        self.unheard = False  # the reading end was closed
-        self.broken = False
+        self.capacity: Final = capacity
+        self.data: bytearray = bytearray()
+        self.ended: bool = False  # no bytes follow the ones in data
+        self.unheard: bool = False  # the reading end was closed
+        self.broken: bool = False
         self._waiting: set[anyio.Event] = set()
 
     @property

@@ -71,7 +71,7 @@ class CancelAttempt:
         """Which suspension is cancelled; 0 means before the first step."""
         self.native = native
         """Whether by `asyncio.Task.cancel`, and not by an AnyIO cancel scope."""
-        self.cancelled = False
+        self.cancelled: bool = False
         """Whether the cancellation ended the scenario."""
         self._ran: _Steps[Any] | None = None
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import cast
+from typing import Final, cast
 
 from .base import Sink, TypedAttributes
 from .sockets import CHUNK, SocketAttributes, read_buffer, unsent_parts
@@ -42,7 +42,7 @@ class AsyncioSocketTransport(asyncio.BufferedProtocol):
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._socket = sock
         self._loop = loop
-        self.clock = loop.time
+        self.clock: Final = loop.time
         self._buffer = read_buffer()
         self._attributes = SocketAttributes(sock)
         self._transport: asyncio.Transport | None = None

@@ -51,9 +51,9 @@ class TLSEngine:
     def __init__(self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None):
         if not server_side and context.check_hostname and not hostname:
             raise ValueError("a hostname is needed to check the certificate")  # ssl lets it pass
-        self.incoming = ssl.MemoryBIO()
-        self.outgoing = ssl.MemoryBIO()
-        self.object = context.wrap_bio(
+        self.incoming: Final = ssl.MemoryBIO()
+        self.outgoing: Final = ssl.MemoryBIO()
+        self.object: Final = context.wrap_bio(
             self.incoming,
             self.outgoing,
             server_side=server_side,

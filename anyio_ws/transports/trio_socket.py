@@ -126,7 +126,7 @@ class TrioSocketTransport:
         self._socket = sock
         self._buffer = read_buffer()
         self._attributes = SocketAttributes(sock)
-        self.clock = trio.lowlevel.current_clock().current_time
+        self.clock: Final = trio.lowlevel.current_clock().current_time
         self._sink: Sink | None = None
         self._resumed: trio.Event | None = None  # while reading is paused
         self._alarm = math.inf
@@ -150,11 +150,11 @@ class TrioSocketTransport:
         self._lent = False  # a task in `read` is who reads, now or in a moment
         self._borrowed = False  # now
         self._watch = _watch_of_run()
-        self.reads = 0
+        self.reads: int = 0
         """How often `read` was called."""
-        self.is_parked = False
+        self.is_parked: bool = False
         """Whether `run` waits until the connection isn't lent any more."""
-        self.vacant = trio.CancelScope()
+        self.vacant: trio.CancelScope = trio.CancelScope()
         """What `run` is parked in."""
 
     @property

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream, UNIXSocketStream
@@ -20,12 +20,6 @@ from .base import Transport
 from .sockets import SetupError, SocketOption, check_port, prepare, set_options
 from .stream import AnyByteStream, StreamTransport
 
-if TYPE_CHECKING:
-    Connectable: TypeAlias = AnyByteStream | socket.socket
-    """A byte stream, see `AnyByteStream`, or a connected socket."""
-else:  # trio may not be installed
-    Connectable = Any
-
 __all__ = [
     "Connectable",
     "SocketAddress",
@@ -35,6 +29,9 @@ __all__ = [
     "over",
     "over_dialled",
 ]
+
+Connectable: TypeAlias = AnyByteStream | socket.socket
+"""A byte stream, see `AnyByteStream`, or a connected socket."""
 
 SocketAddress: TypeAlias = tuple[str, int]
 

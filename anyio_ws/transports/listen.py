@@ -12,7 +12,7 @@ import socket
 import stat
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 import anyio
 from anyio.abc import SocketAttribute, SocketListener, SocketStream
@@ -22,17 +22,14 @@ from anyio.streams.stapled import MultiListener
 from .interrupts import keep_interrupts_out
 from .sockets import check_port, socket_address
 
-if TYPE_CHECKING:
-    import trio
-
-    AnyListener: TypeAlias = (
-        socket.socket | SocketListener | MultiListener[Any] | trio.SocketListener
-    )
-    """A listening socket, or a listener of AnyIO's or trio's that has one, or several."""
-else:  # trio may not be installed
-    AnyListener = Any
-
-__all__ = ["AnyListener", "ListeningSocket", "listen_tcp", "listen_unix", "take_over"]
+__all__ = [
+    "AnyListener",
+    "ListeningSocket",
+    "TrioListenerLike",
+    "listen_tcp",
+    "listen_unix",
+    "take_over",
+]
 
 PAUSE: Final = 0.1
 """Seconds without accepting after the system ran out of descriptors or memory: clients wait meanwhile."""
@@ -49,6 +46,18 @@ ATTEMPTS: Final = 10
 
 BURST: Final = 32
 """Connections that are accepted before other tasks have their turn."""
+
+
+class TrioListenerLike(Protocol):
+    """A ``trio.SocketListener``, for type checkers that may not know trio, as in `stream`."""
+
+    @property
+    def socket(self) -> Any: ...
+    async def accept(self) -> object: ...
+
+
+AnyListener: TypeAlias = socket.socket | SocketListener | MultiListener[Any] | TrioListenerLike
+"""A listening socket, or a listener of AnyIO's or trio's that has one, or several."""
 
 
 class ListeningSocket:

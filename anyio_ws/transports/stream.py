@@ -18,7 +18,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, cast
+from typing import Any, Final, Protocol, TypeAlias, TypeGuard, cast
 
 import anyio
 from anyio.abc import AsyncResource, ByteReceiveStream, ByteSendStream, ByteStream, SocketAttribute
@@ -30,20 +30,15 @@ from .base import Sink, TypedAttributes
 from .interrupts import apply_to_trio, keep_interrupts_out
 from .sockets import CHUNK, SocketAttributes, always
 
-if TYPE_CHECKING:
-    import trio
-
-    AnyByteStream: TypeAlias = (
-        ByteStream
-        | trio.abc.Stream
-        | tuple[ByteReceiveStream, ByteSendStream]
-        | tuple[trio.abc.ReceiveStream, trio.abc.SendStream]
-    )
-    """A byte stream of AnyIO or trio, or a pair ``(receive, send)`` of one-way streams."""
-else:  # trio may not be installed
-    AnyByteStream = Any
-
-__all__ = ["AnyByteStream", "StreamTransport", "close_forcefully", "join"]
+__all__ = [
+    "AnyByteStream",
+    "StreamTransport",
+    "TrioReceiveStreamLike",
+    "TrioSendStreamLike",
+    "TrioStreamLike",
+    "close_forcefully",
+    "join",
+]
 
 LINGER: Final = 1.0
 """Seconds that reading may still take after writing has failed."""
@@ -51,6 +46,37 @@ LINGER: Final = 1.0
 
 LOOK: Final = 10
 """Scheduling rounds in which what has arrived gets through the streams below to the reading task."""
+
+
+# trio's kinds of stream by what is needed of them. By their names, where trio isn't installed, type checkers
+# wouldn't know what takes one.
+
+
+class TrioReceiveStreamLike(Protocol):
+    """A ``trio.abc.ReceiveStream``."""
+
+    async def receive_some(self, max_bytes: int | None = None, /) -> bytes | bytearray: ...
+    async def aclose(self) -> None: ...
+
+
+class TrioSendStreamLike(Protocol):
+    """A ``trio.abc.SendStream``."""
+
+    async def send_all(self, data: bytes, /) -> None: ...
+    async def aclose(self) -> None: ...
+
+
+class TrioStreamLike(TrioReceiveStreamLike, TrioSendStreamLike, Protocol):
+    """A ``trio.abc.Stream``."""
+
+
+AnyByteStream: TypeAlias = (
+    ByteStream
+    | TrioStreamLike
+    | tuple[ByteReceiveStream, ByteSendStream]
+    | tuple[TrioReceiveStreamLike, TrioSendStreamLike]
+)
+"""A byte stream of AnyIO or trio, or a pair ``(receive, send)`` of one-way streams."""
 
 
 class StreamTransport:
@@ -333,7 +359,7 @@ class _AnyIOStream:
 class _TrioStream:
     """What the transport needs of a stream, over a trio stream."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: TrioStreamLike) -> None:
         self._stream = stream
         self._unwrap: Callable[[], Awaitable[object]] | None = getattr(stream, "unwrap", None)
         self._send_eof: Callable[[], Awaitable[object]] | None = getattr(stream, "send_eof", None)
@@ -425,12 +451,12 @@ def _pinned(attributes: TypedAttributes) -> TypedAttributes:
     return pinned
 
 
-def _is_trio(stream: ByteStream | trio.abc.Stream) -> TypeGuard[trio.abc.Stream]:
+def _is_trio(stream: ByteStream | TrioStreamLike) -> TypeGuard[TrioStreamLike]:
     """Tell trio's kind of stream from AnyIO's, of what `join` gave."""
     return hasattr(stream, "receive_some")
 
 
-def join(stream: AnyByteStream) -> ByteStream | trio.abc.Stream:
+def join(stream: AnyByteStream) -> ByteStream | TrioStreamLike:
     """Return *stream* itself, or the two halves of a pair as one stream.
 
     :raises TypeError: it is none of the kinds of `AnyByteStream`
@@ -447,7 +473,7 @@ def join(stream: AnyByteStream) -> ByteStream | trio.abc.Stream:
             if _is_anyio(receive, "receive") and _is_anyio(send, "send"):
                 return StapledByteStream(send, receive)
     elif hasattr(given, "receive_some") and hasattr(given, "send_all"):
-        return cast("trio.abc.Stream", given)
+        return cast("TrioStreamLike", given)
     elif _is_anyio(given, "receive") and _is_anyio(given, "send"):
         return cast(ByteStream, given)
     raise TypeError(

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 import anyio
 from anyio.abc import ObjectReceiveStream
@@ -27,11 +27,28 @@ __all__ = ["mux"]
 _Item = TypeVar("_Item")
 
 
+# A block that is cancelled by mux's own scope goes on behind it: the second parameter says so to checkers.
+@overload
+def mux(
+    *connections: WebSocket | Session,
+    source: AsyncIterable[WebSocket | Session] | None = None,
+    on_disconnect: Literal["cancel"],
+) -> AbstractAsyncContextManager[Mux[WebSocket, str | bytes], bool]: ...
+
+
+@overload
+def mux(
+    *connections: ObjectReceiveStream[_Item],
+    source: AsyncIterable[ObjectReceiveStream[_Item]] | None = None,
+    on_disconnect: Literal["cancel"],
+) -> AbstractAsyncContextManager[Mux[ObjectReceiveStream[_Item], _Item], bool]: ...
+
+
 @overload
 def mux(
     *connections: WebSocket,
     source: AsyncIterable[WebSocket] | None = None,
-    on_disconnect: OnDisconnect = "end",
+    on_disconnect: Literal["end", "drop"] = "end",
     on_drop: Callable[[WebSocket, Exception], object] | None = None,
 ) -> AbstractAsyncContextManager[Mux[WebSocket, str | bytes]]: ...
 
@@ -40,7 +57,7 @@ def mux(
 def mux(
     *connections: WebSocket | Session,
     source: AsyncIterable[WebSocket | Session] | None = None,
-    on_disconnect: OnDisconnect = "end",
+    on_disconnect: Literal["end", "drop"] = "end",
     on_drop: Callable[[WebSocket | Session, Exception], object] | None = None,
 ) -> AbstractAsyncContextManager[Mux[WebSocket, str | bytes]]: ...
 
@@ -49,7 +66,7 @@ def mux(
 def mux(
     *connections: ObjectReceiveStream[_Item],
     source: AsyncIterable[ObjectReceiveStream[_Item]] | None = None,
-    on_disconnect: OnDisconnect = "end",
+    on_disconnect: Literal["end", "drop"] = "end",
     on_drop: Callable[[ObjectReceiveStream[_Item], Exception], object] | None = None,
 ) -> AbstractAsyncContextManager[Mux[ObjectReceiveStream[_Item], _Item]]: ...
 

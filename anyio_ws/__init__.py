@@ -61,6 +61,8 @@ from .websocket import (
     WebSocket,
 )
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Aggregate",
     "BroadcastResult",

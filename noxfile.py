@@ -6,6 +6,9 @@ Versions stand in ``pyproject.toml`` only; ``lowest`` reads them from there.
 import os
 import shutil
 import subprocess
+import tarfile
+import tempfile
+import zipfile
 from pathlib import Path
 
 import nox
@@ -119,10 +122,42 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types, with both checkers that users have."""
+    """Check the types, with both checkers that users have; and that every public one is known."""
     session.install("-e", ".[types]")
     session.run("mypy")
     session.run("pyright")
+    session.run("pyright", "--verifytypes", "anyio_ws", "--ignoreexternal")
+
+
+@nox.session
+@nox.parametrize(
+    "beside", ["trio", "nothing", "trio-typing"], ids=["trio", "nothing", "trio-typing"]
+)
+def downstream(session: nox.Session, beside: str) -> None:
+    """Check users' programs with the library installed: beside trio, without it, and beside trio-typing.
+
+    trio has had types of its own since 0.23. Who still has trio-typing has stubs of an older trio instead:
+    they must not break ours.
+    """
+    project = nox.project.load_toml("pyproject.toml")
+    checkers = [
+        one
+        for one in project["project"]["optional-dependencies"]["types"]
+        if one.startswith(("mypy", "pyright"))
+    ]
+    stubs = nox.project.dependency_groups(project, "trio-typing") if beside == "trio-typing" else []
+    trio = "" if beside == "nothing" else "trio,"
+    session.install(f".[{trio}msgspec,pydantic]", *checkers, *stubs)
+    leave = shutil.ignore_patterns("__pycache__", *(["on_trio.py"] if beside == "nothing" else []))
+    with tempfile.TemporaryDirectory() as outside:  # where no configuration of ours is found
+        programs = shutil.copytree(Path("tests", "typing"), Path(outside, "programs"), ignore=leave)
+        session.chdir(programs)
+        session.run("mypy", "--strict", ".")
+        if (
+            beside == "trio-typing"
+        ):  # which is for mypy: pyright doesn't understand what it says of nurseries
+            Path(programs, "on_trio.py").unlink()
+        session.run("pyright")
 
 
 @nox.session

@@ -84,31 +84,102 @@ def sanitize(session: nox.Session) -> None:
 
 @nox.session
 def wheels(session: nox.Session) -> None:
-    """Build dist/, and install what is there in bare environments, with a compiler and without."""
-    session.install("build")
+    """Build dist/, look through it, and run what is there in bare environments, with a compiler and without.
+
+    Then tests run in what the sdist holds: nox -s wheels -- tests runs all of them.
+    """
+    project = nox.project.load_toml("pyproject.toml")
+    session.install(*nox.project.dependency_groups(project, "release"))
     dist = Path("dist")
     shutil.rmtree(dist, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(dist))
     (sdist,) = dist.glob("*.tar.gz")
     (wheel,) = dist.glob("*.whl")
-    bare = Path(session.create_tmp(), "bare").resolve()
-    python = str(bare / ("Scripts/python" if os.name == "nt" else "bin/python"))
+    session.run("twine", "check", "--strict", str(sdist), str(wheel))
+    session.run("check-wheel-contents", str(wheel))
+    check_wheel(session, wheel)
+    check_sdist(session, sdist)
     for package, environment, expected in (
         (wheel, {"CC": "false"}, "compiled"),
         (sdist, {}, "compiled"),
         (sdist, {"CC": "false"}, "pure Python (not compiled)"),
     ):
-        session.run("python", "-m", "venv", "--clear", str(bare))
-        session.run(
-            *(python, "-m", "pip", "install", "-q", "--no-cache-dir", str(package)),
-            env=environment,
-            external=True,
-        )
+        run_bare(session, package, environment, expected)
+    test_sdist(session, sdist)
+
+
+def check_wheel(session: nox.Session, wheel: Path) -> None:
+    """Compare the wheel with the package: its modules and types, the compiled codec, and nothing else."""
+    root = Path("anyio_ws")
+    wanted = {
+        path.as_posix() for path in root.rglob("*") if path.suffix in (".py", ".pyi", ".typed")
+    }
+    names = zipfile.ZipFile(wheel).namelist()
+    there = {name for name in names if ".dist-info/" not in name}
+    codecs = {
+        name
+        for name in there
+        if name.startswith("anyio_ws/sansio/_codec.") and name.endswith((".so", ".pyd"))
+    }
+    if len(codecs) != 1 or there - codecs != wanted:
+        wrong = sorted((there - codecs) ^ wanted)
+        session.error(f"{wheel.name} isn't the package and the codec: {codecs}, {wrong}")
+
+
+def check_sdist(session: nox.Session, sdist: Path) -> None:
+    """Compare the sdist with what is committed: all of it, tests and docs too, but for git's own files."""
+    listed = session.run("git", "ls-files", external=True, silent=True)
+    wanted = {name for name in listed.splitlines() if not name.startswith(".git") or "/" in name}
+    with tarfile.open(sdist) as archive:
+        names = [one.name.partition("/")[2] for one in archive.getmembers() if one.isfile()]
+    there = {
+        name for name in names if name not in ("PKG-INFO", "setup.cfg") and ".egg-info/" not in name
+    }
+    if there != wanted:
+        session.error(f"{sdist.name} isn't what is committed: {sorted(there ^ wanted)}")
+
+
+def run_bare(session: nox.Session, package: Path, environment: dict[str, str], codec: str) -> None:
+    """Install a package where there is nothing, and run an echo and the demo."""
+    bare = Path(session.create_tmp(), "bare").resolve()
+    python = str(bare / ("Scripts/python" if os.name == "nt" else "bin/python"))
+    echo = str(Path("docs", "samples", "echo.py").resolve())
+    what = f"{package.name} with {environment}"
+
+    def run(*command: str) -> str:
         # -I: not what is in the present directory
-        command = [python, "-I", "-m", "anyio_ws", "--version"]
-        said = session.run(*command, silent=True, external=True)
-        if f"codec: {expected}" not in said.splitlines():
-            session.error(f"{package.name} with {environment}: not {expected}, but\n{said}")
+        return session.run(python, "-I", *command, silent=True, external=True, env=environment)
+
+    session.run("python", "-m", "venv", "--clear", str(bare))
+    run("-m", "pip", "install", "-q", "--no-cache-dir", str(package))
+    said = run("-m", "anyio_ws", "--version")
+    if f"codec: {codec}" not in said.splitlines():
+        session.error(f"{what}: not {codec}, but\n{said}")
+    if (said := run(echo)) != "hello\n":
+        session.error(f"{what}: the echo is\n{said}")
+    run("-m", "pip", "install", "-q", "--no-cache-dir", f"{package.resolve()}[demo]")
+    for backend in ("asyncio", "trio"):
+        code = (
+            f"import anyio, runpy; anyio.run(runpy.run_path({echo!r})['main'], backend={backend!r})"
+        )
+        if (said := run("-c", code)) != "hello\n":
+            session.error(f"{what}: the echo on {backend} is\n{said}")
+        said = run("-m", "anyio_ws", "demo", "--plain", "--seconds", "3", "--backend", backend)
+        if not all(feed in said for feed in ("cpu", "memory", "network")):
+            session.error(f"{what}: the demo on {backend} shows\n{said}")
+
+
+def test_sdist(session: nox.Session, sdist: Path) -> None:
+    """Run tests in what the sdist holds."""
+    unpacked = Path(session.create_tmp(), "unpacked").resolve()
+    shutil.rmtree(unpacked, ignore_errors=True)
+    with tarfile.open(sdist) as archive:
+        archive.extractall(unpacked, filter="data")
+    (directory,) = unpacked.iterdir()
+    session.install("-e", f"{directory}[test]")
+    session.chdir(directory)
+    what = session.posargs or ["tests/sansio", *map(str, Path("tests").glob("test_*.py"))]
+    session.run("python", "-m", "pytest", "-q", "-n", "auto", *what)
 
 
 @nox.session

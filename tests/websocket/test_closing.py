@@ -351,6 +351,15 @@ async def test_wait_closed_gives_the_peer_close_timeout_to_end_the_stream() -> N
         assert ws.state is State.CLOSED
 
 
+@pytest.mark.usefixtures("virtual_time")
+async def test_with_no_time_to_close_in_nobody_is_waited_for() -> None:
+    async with client_and_peer(close_timeout=0) as (ws, _):
+        start = anyio.current_time()
+        await ws.aclose(1000)  # which nobody answers
+        assert anyio.current_time() == start
+        assert ws.state is State.CLOSED
+
+
 # -- flush
 
 

@@ -137,7 +137,12 @@ async def test_send_pong_is_sent_unasked() -> None:
         assert [await peer.receive() for _ in range(2)] == [pong(), pong(b"beat")]
 
 
-@pytest.mark.parametrize("method", [WebSocket.ping, WebSocket.send_ping, WebSocket.send_pong])
+each_method = pytest.mark.parametrize(
+    "method", [WebSocket.ping, WebSocket.send_ping, WebSocket.send_pong]
+)
+
+
+@each_method
 async def test_a_payload_of_more_than_125_bytes_is_refused(
     method: Callable[[WebSocket, bytes], Awaitable[object]],
 ) -> None:
@@ -146,6 +151,18 @@ async def test_a_payload_of_more_than_125_bytes_is_refused(
             await method(ws, b"x" * 126)
         await ws.send_pong(b"x" * 125)
         assert (await peer.receive()).opcode == PONG
+
+
+@each_method
+@pytest.mark.parametrize("data", [125, ["x"]])
+async def test_a_payload_that_is_no_data_is_refused(
+    method: Callable[[WebSocket, object], Awaitable[object]], data: object
+) -> None:
+    async with server_and_peer() as (ws, peer):
+        with pytest.raises(TypeError, match=type(data).__name__):
+            await method(ws, data)
+        await ws.send_pong(b"and nothing was sent")
+        assert await peer.receive() == pong(b"and nothing was sent")
 
 
 async def test_a_ping_that_is_not_answered_ends_with_the_connection() -> None:

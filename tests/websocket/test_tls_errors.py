@@ -146,12 +146,16 @@ async def test_an_authority_that_vouches_for_itself_is_not_known_either(ca: trus
     assert "self-signed certificate in certificate chain (an authority that isn't" in str(error)
 
 
+@pytest.mark.parametrize("what", ["everything", "the host"])
 async def test_checks_are_off_by_a_context_that_does_not_check(
-    server_ssl_context: ssl.SSLContext,
+    what: str, ca: trustme.CA, server_ssl_context: ssl.SSLContext
 ) -> None:
     context = ssl.create_default_context()
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    if what == "everything":
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        ca.configure_trust(context)
     async with open_server(echo, "127.0.0.1", 0, ssl=server_ssl_context) as server:
         async with open_websocket(server.url, ssl=context, server_hostname="other.example") as ws:
             await ws.send("hello")

@@ -67,21 +67,32 @@ _NOT_AT_ONCE: Final = (
 
 _CALLED_ELSEWHERE: Final = {
     "agent": "user_agent_header",
+    "autoping": "auto_pong",
+    "connect_timeout": "open_timeout",
     "cookie": "cookies",
+    "disconnect_timeout": "close_timeout",
     "extra_headers": "additional_headers",
+    "get_mask_key": "insecure_masking_key",
     "header": "additional_headers",
     "headers": "additional_headers",
     "heartbeat": "ping_interval",
+    "http_proxy_host": "proxy",
+    "local_addr": "local_address",
     "max_message_size": "max_size",
     "max_msg_size": "max_size",
+    "message_queue_size": "max_queue",
     "ping_rate": "ping_interval",
     "protocols": "subprotocols",
     "proxies": "proxy",
     "redirect_limit": "max_redirects",
     "sockopt": "socket_options",
     "ssl_context": "ssl",
+    "ssl_verify": "ssl",
     "sslopt": "ssl",
     "timeout": "open_timeout",
+    "use_ssl": "ssl",
+    "verify_ssl": "ssl",
+    "writer_limit": "write_limit",
 }
 """Names that other libraries have for options of ours, or that come to mind."""
 

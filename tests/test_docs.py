@@ -10,6 +10,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from . import tables
+
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "docs" / "samples"
 
@@ -150,10 +152,25 @@ def test_every_sample_is_shown_by_a_page() -> None:
 
 
 def test_the_tables_name_tests_that_exist() -> None:
-    page = ROOT.joinpath("docs", "coming-from.rst").read_text()
-    named = set(re.findall(r"^     - ``(\w+/test_\w+\.py)``$", page, re.M))
-    assert len(named) > 10
-    assert [name for name in sorted(named) if not ROOT.joinpath("tests", name).exists()] == []
+    named = {name for row in tables.rows() for name in tables.tests_of(row)}
+    assert len(named) > 200
+    assert [name for name in sorted(named) if not tables.is_test(name)] == []
+
+
+def test_every_row_of_the_tables_names_a_test() -> None:
+    assert [row for row in tables.rows() if not tables.tests_of(row)] == []
+
+
+def test_the_tables_name_what_there_is_here() -> None:
+    unknown = {name: row for row in tables.rows() for name in tables.unknown_names(row)}
+    assert unknown == {}
+
+
+def test_a_name_that_is_not_here_is_seen() -> None:
+    cell = "`open_websocket`, `receive_soon`, ``ws.latency``, ``ws.laziness``, ``open_time=``, ``--gex``"
+    row = tables.Row("a page", "anyio_ws", ["", cell, ""])
+    assert tables.unknown_names(row) == ["receive_soon", "ws.laziness", "open_time", "--gex"]
+    assert not tables.is_test("test_docs.py::test_nothing")
 
 
 def test_readme_shows_pieces_of_samples_that_run() -> None:

@@ -137,6 +137,16 @@ def anyio_backend(request):
 """
 
 
+# What README calls those who are measured, and how that is called where the figures come from.
+MEASURED = {
+    "anyio_ws": ("anyio_ws, asyncio", "anyio_ws, trio"),
+    "websockets, asyncio": ("websockets, asyncio",),
+    "websockets, trio": ("websockets, trio",),
+    "trio-websocket": ("trio-websocket, trio",),
+    "httpx-ws": ("httpx-ws, asyncio", "httpx-ws, trio"),
+}
+
+
 def readme_samples() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
 
@@ -207,6 +217,25 @@ def test_readme_shows_pieces_of_samples_that_run() -> None:
         first = next(node for node in body if not isinstance(node, ast.Import | ast.ImportFrom))
         piece = "".join(block.splitlines(keepends=True)[first.lineno - 1 :])
         assert any(piece in sample for sample in samples), piece
+
+
+def test_readme_has_what_was_measured_of_the_promises() -> None:
+    table = (ROOT / "docs" / "promises" / "table.rst").read_text().partition(".. rubric::")[0]
+    head, *rows = (
+        [cell.strip() for cell in re.split(r"^     - ?", row, flags=re.M)]
+        for row in re.split(r"^   \* - ?", table, flags=re.M)[1:]
+    )
+    expected: list[list[str]] = []
+    for row in rows:
+        expected.append([])
+        for names in MEASURED.values():
+            found = {row[head.index(name)] for name in names}
+            expected[-1].append("-" if found == {"\\-"} else "✓" if found == {"kept"} else "✗")
+    lines = re.findall(r"^\| .*$", (ROOT / "README.md").read_text(), re.M)
+    shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert shown[0][1:] == list(MEASURED)
+    assert len(rows) == 10
+    assert [row[1:] for row in shown[1:]] == expected
 
 
 @pytest.mark.parametrize("marker", ["demo command", "test command"])

@@ -11,9 +11,8 @@ from anyio_ws import WebSocket, open_server, open_websocket
 
 async def leave(ws: WebSocket, signals: AsyncIterator[Signals]) -> None:
     async for _ in signals:
-        await ws.send_eof(
-            1001, "the program ends"
-        )  # nothing can be sent now, and receiving goes on
+        # From here on nothing can be sent; what is on its way is received.
+        await ws.send_eof(1001, "the program ends")
         break
 
 

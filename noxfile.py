@@ -233,9 +233,10 @@ def downstream(session: nox.Session, beside: str) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation into docs/_build/html."""
+    """Build the documentation into docs/_build/html, and check that its links lead somewhere."""
     session.install("-e", ".[docs]")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    session.run("python", "docs/check_links.py", "docs/_build/html")
 
 
 @nox.session(python=PYTHONS[0])

@@ -1,13 +1,17 @@
 """Sphinx configuration: furo and autodoc, nothing that needs the network."""
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent / "_ext"))
 
 project = "anyio_ws"
 author = "The anyio_ws authors"
 copyright = "2026, The anyio_ws authors"
 version = release = installed_version("anyio-ws")
 
-extensions = ["sphinx.ext.autodoc"]
+extensions = ["sphinx.ext.autodoc", "diagrams"]
 exclude_patterns = [
     "_build",
     "conformance-table.rst",  # the tables are included, and no pages

@@ -90,9 +90,10 @@ def broadcast(
 
     It is encoded once, and compressed once, for all connections with the same settings. A connection that
     has room, as for `WebSocket.send`, is sent it at once: it is committed, or has left. For any other it
-    waits, in its turn with the tasks that wait in `send`: after a message that is being sent in fragments,
-    say. So whoever calls this and then awaits ``ws.send(...)`` has sent in this order. *overflow* is for
-    those who don't take what they are sent as fast as it comes, once *max_buffered* is reached:
+    waits, in its turn with the tasks that wait in `WebSocket.send`: after a message that is being sent in
+    fragments, say. So whoever calls this and then awaits ``ws.send(...)`` has sent in this order.
+    *overflow* is for those who don't take what they are sent as fast as it comes, once *max_buffered* is
+    reached:
 
     - ``"disconnect"``: the connection is closed with 1008, and aborted if it hasn't ended ``close_timeout``
       seconds later. What was waiting is dropped. A client that is there has missed nothing.

@@ -31,7 +31,7 @@ class ClientProtocol(Protocol):
     """A client's end of a WebSocket connection, without I/O.
 
     Make the request with `connect` and send it with `send_request`; the response comes out of
-    `events_received`. If it doesn't open the connection, ``handshake_exc`` says why.
+    `Protocol.events_received`. If it doesn't open the connection, ``handshake_exc`` says why.
 
     :param uri: a ``ws://`` or ``wss://`` URI
     :param origin: value of the Origin header; None for none

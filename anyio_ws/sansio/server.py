@@ -59,7 +59,7 @@ _TELLING: Final = {
 class ServerProtocol(Protocol):
     """A server's end of a WebSocket connection, without I/O.
 
-    The request comes out of `events_received`; make an answer with `accept` or `reject` and send it
+    The request comes out of `Protocol.events_received`; make an answer with `accept` or `reject` and send it
     with `send_response`. Bytes that follow the request are held, and judged after a 101.
 
     :param origins: acceptable values of the Origin header, as strings and as compiled patterns, which must

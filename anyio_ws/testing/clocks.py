@@ -32,9 +32,9 @@ class VirtualClockEventLoop(asyncio.SelectorEventLoop):
     ready. But what is on its way and can't be seen there yet loses against the next timer. So never
     mix virtual time with threads, name resolution, subprocesses or hosts other than this one.
 
-    When there isn't even a timer, it waits in real time, `deadlock_timeout` seconds at the most.
+    When there isn't even a timer, it waits in real time, *deadlock_timeout* seconds at the most.
 
-    :raises RuntimeError: (out of `run`) nothing happened during that time
+    :raises RuntimeError: (out of ``run``) nothing happened during that time
     """
 
     deadlock_timeout: float = 10.0
@@ -114,14 +114,14 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 def virtual_clock_backend(backend: str) -> tuple[str, dict[str, object]]:
-    """Return `backend` with options that give it a virtual clock of its own, starting at 0.0.
+    """Return *backend* with options that give it a virtual clock of its own, starting at 0.0.
 
     ``"asyncio"`` gets a :class:`VirtualClockEventLoop`, ``"trio"`` a `trio.testing.MockClock` with
     ``autojump_threshold=0``; the cautions of the former hold for both. It is what an
     ``anyio_backend`` fixture returns; `anyio.run` takes the halves as ``backend`` and
     ``backend_options`` (AnyIO before 4.14 ignores the latter on trio). Get it anew for each run.
 
-    :raises ValueError: there is no virtual clock for `backend` (uvloop's can't be replaced)
+    :raises ValueError: there is no virtual clock for *backend* (uvloop's can't be replaced)
     """
     if backend == "asyncio":
         return backend, {"loop_factory": VirtualClockEventLoop}

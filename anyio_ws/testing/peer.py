@@ -24,7 +24,7 @@ _NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class ScriptedPeer(anyio.abc.AsyncResource):
-    """A peer that does exactly what a test says. Leaving it as a context manager closes `stream`.
+    """A peer that does exactly what a test says. Leaving it as a context manager closes *stream*.
 
     ::
 

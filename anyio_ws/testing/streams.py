@@ -81,7 +81,7 @@ class MemoryByteStream(anyio.abc.ByteStream):
         self._send_guard = anyio.ResourceGuard("writing to")
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Return from 1 to `max_bytes` bytes (or the pair's `chunk`) as soon as there are any.
+        """Return from 1 to *max_bytes* bytes (or the pair's *chunk*) as soon as there are any.
 
         Cancelling loses nothing.
 
@@ -108,10 +108,10 @@ class MemoryByteStream(anyio.abc.ByteStream):
                 await incoming.wait()
 
     async def send(self, item: bytes | bytearray | memoryview) -> None:
-        """Send `item`. Return at once, or when the pair's `buffer` allows it.
+        """Send *item*. Return at once, or when the pair's *buffer* allows it.
 
         Cancelling an unbounded send before it returned means that nothing was sent. In the other
-        two variants, the peer may by then have got, or still get, a part of `item` or all of it, as
+        two variants, the peer may by then have got, or still get, a part of *item* or all of it, as
         with a socket.
 
         :raises BrokenResourceError: the peer has closed or reset the connection, before or while we
@@ -202,14 +202,14 @@ def memory_stream_pair(
 ) -> tuple[MemoryByteStream, MemoryByteStream]:
     """Return the two ends of a new connection in memory.
 
-    `buffer` says how many bytes a direction holds between sender and receiver:
+    *buffer* says how many bytes a direction holds between sender and receiver:
 
     * ``None``: any number, a send never waits;
     * ``0``: none (lock-step), a send returns when the peer has received all its bytes;
     * ``N``: N bytes, a send returns when all its bytes are received or buffered. A peer that stops
       reading is an end that nobody receives from: sending to it blocks at byte N.
 
-    `chunk` is the most that one `receive`, at either end, returns: 1 cuts at every byte. Needs no
+    *chunk* is the most that one ``receive``, at either end, returns: 1 cuts at every byte. Needs no
     event loop.
     """
     if buffer is not None and buffer < 0:

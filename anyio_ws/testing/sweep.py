@@ -80,7 +80,7 @@ class CancelAttempt:
         return f"<CancelAttempt: {way} at suspension {self.suspension}>"
 
     async def run(self, scenario: Awaitable[T]) -> T | None:
-        """Await `scenario`, which is cancelled at this round's suspension, and return its result.
+        """Await *scenario*, which is cancelled at this round's suspension, and return its result.
 
         Returns None when the cancellation ended it; :attr:`cancelled` tells for sure. A scenario
         that completes all the same (its last suspension was shielded, say) is not `cancelled`.
@@ -141,7 +141,7 @@ def cancel_sweep(*, native: bool = True, limit: int = 10_000) -> Iterator[Cancel
     The first attempt cancels before the start, the next at the 1st suspension, and so on. The sweep
     ends after an attempt that the scenario got through before it could be cancelled. On asyncio and
     uvloop it then starts again with `asyncio.Task.cancel` in place of an AnyIO cancel scope, unless
-    `native` is false. ::
+    *native* is false. ::
 
         for attempt in cancel_sweep():
             one, other = memory_stream_pair()               # everything new in each round
@@ -155,9 +155,9 @@ def cancel_sweep(*, native: bool = True, limit: int = 10_000) -> Iterator[Cancel
     cancellation is requested just before the suspension; if the suspension is shielded, or ends in
     the same pass of the event loop, it's delivered at the next one, or never.
 
-    :raises AssertionError: the scenario never suspends; `limit` attempts weren't enough; what ended
+    :raises AssertionError: the scenario never suspends; *limit* attempts weren't enough; what ended
         the last attempt was neither the scenario nor the sweep but a cancellation from elsewhere
-    :raises RuntimeError: the body didn't await `attempt.run`
+    :raises RuntimeError: the body didn't await `CancelAttempt.run`
     """
     yield from _sweep(0, limit, native=False)
     if native and _runs_on_asyncio():

@@ -60,7 +60,7 @@ class RawFrame(NamedTuple):
 
     @classmethod
     def parse(cls, data: bytes | bytearray, *, masked: bool) -> tuple[RawFrame, int] | None:
-        """Read the frame that `data` begins with. Return it and its size, None if there is more to come.
+        """Read the frame that *data* begins with. Return it and its size, None if there is more to come.
 
         `masked` tells whether its sender must mask. :attr:`masked` is None in the result, and so is
         :attr:`width` if it's the fewest: frames that are read equal those that one would write.
@@ -111,7 +111,7 @@ def handshake_request(
 ) -> bytes:
     """Return a client's opening handshake: a correct one, to send or to spoil.
 
-    `headers` are appended: ``("Sec-WebSocket-Protocol", "chat")`` offers a subprotocol. The key is
+    *headers* are appended: ``("Sec-WebSocket-Protocol", "chat")`` offers a subprotocol. The key is
     always the one of RFC 6455, section 1.3.
     """
     return _head(
@@ -126,11 +126,11 @@ def handshake_request(
 
 
 def handshake_response(request: bytes, *headers: tuple[str, str]) -> bytes:
-    """Return a server's answer that accepts `request`: a correct one, to send or to spoil.
+    """Return a server's answer that accepts *request*: a correct one, to send or to spoil.
 
-    `headers` are appended: ``("Sec-WebSocket-Protocol", "chat")`` selects a subprotocol.
+    *headers* are appended: ``("Sec-WebSocket-Protocol", "chat")`` selects a subprotocol.
 
-    :raises AssertionError: `request` has no key
+    :raises AssertionError: *request* has no key
     """
     key = header_value(request, "Sec-WebSocket-Key")
     if key is None:

@@ -11,7 +11,7 @@ author = "The anyio_ws authors"
 copyright = "2026, The anyio_ws authors"
 version = release = installed_version("anyio-ws")
 
-extensions = ["sphinx.ext.autodoc", "diagrams"]
+extensions = ["sphinx.ext.autodoc", "diagrams", "names"]
 exclude_patterns = [
     "_build",
     "conformance-table.rst",  # the tables are included, and no pages
@@ -19,6 +19,20 @@ exclude_patterns = [
     "performance/goals.rst",
 ]
 default_role = "py:obj"  # docstrings name things in single backticks
+rst_prolog = ".. currentmodule:: anyio_ws"
+
+# What is named must be documented here, unless it is somebody else's, or only a name for types.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:.*", r"(anyio|asyncio|collections|contextlib|trio)\..*"),
+    ("py:.*", r"(abc|enum|http|ipaddress|logging|os|re|socket|ssl|time|types|urllib|uuid)\..*"),
+    (
+        "py:exc",
+        r"(EndOfStream|TypedAttributeLookupError|(Broken|Busy|Closed)ResourceError)",
+    ),  # AnyIO's
+    ("py:.*", r"anyio_ws\.[\w.]+\._\w+"),
+    ("py:class", r".*\b(BytesLike|CommonConfig|CookieJarLike|LoggerLike|T)"),
+]
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"

@@ -207,19 +207,6 @@ def test_a_name_that_is_not_here_is_seen() -> None:
     assert not tables.is_test("test_docs.py::test_nothing")
 
 
-@pytest.mark.parametrize(
-    ("page", "row", "where"),
-    [
-        ("security.rst", r"``(test_\w+)``", "tests/security/{}.py"),
-        ("explanation/threat-model.rst", r"``(\w+/test_\w+\.py)``", "tests/{}"),
-    ],
-)
-def test_what_is_said_to_be_tested_names_tests_that_exist(page: str, row: str, where: str) -> None:
-    named = set(re.findall(row, ROOT.joinpath("docs", page).read_text()))
-    assert len(named) > 10
-    assert [name for name in sorted(named) if not ROOT.joinpath(where.format(name)).exists()] == []
-
-
 def test_readme_shows_pieces_of_samples_that_run() -> None:
     samples = [path.read_text() for path in SAMPLES.glob("*.py")]
     blocks = readme_samples()

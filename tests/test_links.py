@@ -1,14 +1,22 @@
-"""The check of the documentation's links sees what leads nowhere. ``nox -s docs`` runs it on the pages."""
+"""What the documentation leads to is there.
+
+That holds for its links, which ``nox -s docs`` checks on the pages that it has built; here the check is
+tested. And for the tests that its tables name.
+"""
 
 from __future__ import annotations
 
+import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-CHECK = runpy.run_path(str(Path(__file__).parent.parent / "docs" / "check_links.py"))
+TESTS = Path(__file__).parent
+DOCS = TESTS.parent / "docs"
+
+CHECK = runpy.run_path(str(DOCS / "check_links.py"))
 
 check_html: Callable[[Path], list[str]] = CHECK["check_html"]
 check_markdown: Callable[..., list[str]] = CHECK["check_markdown"]
@@ -79,3 +87,18 @@ def test_links_of_markdown_are_told_but_those_in_code(tmp_path: Path) -> None:
 
 def test_the_repositorys_own_links_lead_somewhere() -> None:
     assert check_markdown() == []
+
+
+@pytest.mark.parametrize(
+    ("page", "named", "where"),
+    [
+        ("security.rst", r"``(test_\w+)``", "security/{}.py"),
+        ("explanation/threat-model.rst", r"``(\w+/test_\w+\.py)``", "{}"),
+    ],
+)
+def test_what_is_said_to_be_tested_is_by_tests_that_exist(
+    page: str, named: str, where: str
+) -> None:
+    names = set(re.findall(named, DOCS.joinpath(page).read_text()))
+    assert len(names) > 10
+    assert [name for name in sorted(names) if not TESTS.joinpath(where.format(name)).exists()] == []

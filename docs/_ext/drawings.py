@@ -120,7 +120,7 @@ def draw_layers(
     listed = _listed(shelves, modules)
     placed: dict[str, _Room] = {}
     y = 6.0
-    for name, rules in reversed(rooms.items()):
+    for name, rules in reversed(list(rooms.items())):
         own = [names for room, names in reversed(listed) if room == name]
         lines = [_wrapped(_short(names, name), WIDTH - left - 32) for names in own]
         placed[name] = _Room(name, rules, lines, y)

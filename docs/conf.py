@@ -31,7 +31,7 @@ nitpick_ignore_regex = [
         r"(EndOfStream|TypedAttributeLookupError|(Broken|Busy|Closed)ResourceError)",
     ),  # AnyIO's
     ("py:.*", r"anyio_ws\.[\w.]+\._\w+"),
-    ("py:class", r".*\b(BytesLike|CommonConfig|CookieJarLike|LoggerLike|T)"),
+    ("py:class", r".*\b(\w+Like|CommonConfig|T)"),
 ]
 
 autodoc_default_options = {"members": True, "show-inheritance": True}

@@ -26,10 +26,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(anyio|asyncio|collections|contextlib|trio)\..*"),
     ("py:.*", r"(abc|enum|http|ipaddress|logging|os|re|socket|ssl|time|types|urllib|uuid)\..*"),
-    (
-        "py:exc",
-        r"(EndOfStream|TypedAttributeLookupError|(Broken|Busy|Closed)ResourceError)",
-    ),  # AnyIO's
+    # Of AnyIO, in docstrings that are inherited.
+    ("py:exc", r"(EndOfStream|TypedAttributeLookupError|(Broken|Busy|Closed)ResourceError)"),
     ("py:.*", r"anyio_ws\.[\w.]+\._\w+"),
     ("py:class", r".*\b(\w+Like|CommonConfig|T)"),
 ]

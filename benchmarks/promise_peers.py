@@ -164,8 +164,7 @@ def _given(**options: object) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-# anyio_ws: `open_websocket` and `open_server`, the first programs of its tutorial. `max_queue` is in
-# messages.
+# anyio_ws: `open_websocket` and `open_server`, as its README has them. `max_queue` is in messages.
 class AnyioWs(Driver):
     library, package, needs = "anyio_ws", "anyio-ws", "anyio_ws"
     has_reconnect = True

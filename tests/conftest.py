@@ -76,11 +76,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+SET_ASIDE = "_OF_INSTALLERS"
+"""With this at its end the name of a proxy's variable is kept, for who has to install something."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    # Connections are to go where a test says, and so do those of its programs.
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        del os.environ[
-            name
-        ]  # connections are to go where a test says, and so do those of its programs
+        os.environ[name + SET_ASIDE] = os.environ.pop(name)
     if config.getoption("--transport") == "streams":
         from .websocket import helpers  # which pytester's inner runs don't have
 

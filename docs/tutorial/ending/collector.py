@@ -1,0 +1,49 @@
+"""Send what feeds send to everybody who connects."""
+
+import logging
+from signal import SIGINT, SIGTERM
+
+import anyio
+
+from anyio_ws import (
+    Channel,
+    ReconnectPolicy,
+    WebSocket,
+    mux,
+    open_server,
+    reconnecting_websocket,
+)
+
+FEEDS = ["ws://127.0.0.1:8001/ABC", "ws://127.0.0.1:8002/XYZ"]
+POLICY = ReconnectPolicy(cap=2)  # seconds to wait, at most
+
+prices = Channel(keep_last=100)
+
+
+async def view(ws: WebSocket) -> None:
+    async with prices.subscribe(ws, overflow="coalesce"), ws.discard_incoming():
+        await ws.wait_closed()
+
+
+async def collect(urls: list[str], policy: ReconnectPolicy) -> None:
+    feeds = [reconnecting_websocket(url, policy=policy) for url in urls]
+    async with mux(*feeds) as merged:
+        async for ws, message in merged:
+            symbol = ws.request.path
+            await prices.publish(f"{symbol} {message}", key=symbol)
+
+
+async def main() -> None:
+    with anyio.open_signal_receiver(SIGINT, SIGTERM) as signals:
+        async with open_server(view, "127.0.0.1", 8000) as server:
+            print("serving", server.url)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(collect, FEEDS, POLICY)
+                signal = await anext(signals)
+                print("ended by", signal.name)
+                tasks.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    anyio.run(main)

@@ -258,7 +258,7 @@ class Retries:
         """Wait before the next attempt, and say so in the log. Cancelling only ends the waiting."""
         if self.error is not None:
             self._logger.info(
-                "connecting to %s again in %.1f seconds, after %d in a row failed: %s",
+                "connecting to %s again in %.1f seconds (failures in a row: %d): %s",
                 self._shown,
                 self.delay,
                 self.failures,

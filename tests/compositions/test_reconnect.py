@@ -277,9 +277,9 @@ class TestALoop:
                     await ws.wait_closed()
         said = [record.getMessage() for record in caplog.records if record.name == "mine"]
         assert said == [
-            f"connecting to {server.url} again in 1.0 seconds, after 1 in a row failed: "
+            f"connecting to {server.url} again in 1.0 seconds (failures in a row: 1): "
             "server answered HTTP 503 Service Unavailable instead of 101: 'no'",
-            f"connecting to {server.url} again in 2.0 seconds, after 2 in a row failed: "
+            f"connecting to {server.url} again in 2.0 seconds (failures in a row: 2): "
             "received 1012 (service restart); then sent 1012 (service restart)",
         ]
 

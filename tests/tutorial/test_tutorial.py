@@ -13,7 +13,7 @@ from .pages import DOCS, File, Session, steps
 from .reader import follow
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(240)  # most of it installs
 def test_a_reader_gets_what_the_pages_show(tmp_path: Path) -> None:
     follow(steps(), tmp_path)
 

@@ -1,35 +1,33 @@
 """Tests of collector.py, on asyncio and on trio."""
 
-import itertools
-
 import anyio
 import collector
+import feed
 import pytest
 
-from anyio_ws import Channel, WebSocket, open_server, open_websocket
+from anyio_ws import WebSocket, open_websocket
+from anyio_ws.testing import serve_in_memory
+
+
+async def wait_for(price: str, viewer: WebSocket) -> None:
+    with anyio.fail_after(10):
+        while await viewer.receive() != price:
+            pass
 
 
 @pytest.mark.anyio
-async def test_viewers_see_the_prices_of_a_feed_that_is_restarted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(collector, "prices", Channel(keep_last=100))
-    prices = itertools.count(1)
-    restart = anyio.Event()
-
-    async def feed(ws: WebSocket) -> None:
-        await ws.send(str(next(prices)))
-        await restart.wait()
-
+@pytest.mark.usefixtures("anyio_ws_virtual_time")
+async def test_viewers_see_a_feed_again_after_a_minute_without_it() -> None:
     async with (
-        open_server(feed, "127.0.0.1", 0) as upstream,
-        open_server(collector.view, "127.0.0.1", 0) as service,
+        serve_in_memory(feed.prices, "ws://127.0.0.1:8001"),
+        serve_in_memory(feed.prices, "ws://127.0.0.1:8002") as second,
+        serve_in_memory(collector.view) as service,
         open_websocket(service.url) as viewer,
         anyio.create_task_group() as tasks,
     ):
-        policy = collector.POLICY.immediately()
-        tasks.start_soon(collector.collect, [f"{upstream.url}/ABC"], policy)
-        assert await viewer.receive() == "/ABC 1"
-        restart.set()
-        assert await viewer.receive() == "/ABC 2"
+        tasks.start_soon(collector.collect, collector.FEEDS, collector.POLICY)
+        await wait_for("/XYZ 7.00", viewer)
+        with second.unreachable():
+            await anyio.sleep(60)
+        await wait_for("/XYZ 7.00", viewer)
         tasks.cancel_scope.cancel()

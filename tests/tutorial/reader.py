@@ -33,8 +33,8 @@ CLONE = "anyio-ws"
 DIRECTORY = "tutorial"
 """Where the reader writes files."""
 
-PATIENCE = 30  # seconds, for what should happen at once
-COMMAND = 150  # seconds, for a command that ends by itself: one of them installs
+COMMAND = 150
+"""Seconds for a command that ends by itself: one of them installs."""
 
 _GAP = r"(?:.*\n)*?"
 _PORT = re.compile(r"\b80\d\d\b")
@@ -78,10 +78,13 @@ def _line(line: str) -> str:
 
 
 class Reader:
-    """Follows the tutorial in *directory*."""
+    """Follows the tutorial in *directory*; waits *patience* seconds for what should happen at once."""
 
-    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, directory: Path, environment: dict[str, str], *, patience: float = 30
+    ) -> None:
         self._directory = directory
+        self._patience = patience
         self._environment = environment
         self._ports: dict[str, str] = {}
         self._shells: dict[str, Shell] = {}
@@ -131,7 +134,7 @@ class Reader:
 
     def _wait_for_output(self, session: Session) -> None:
         command, terminal = self._commands[session.terminal], self._shells[session.terminal]
-        wait_until(lambda: command.seen or terminal.ready, self._shells.values(), PATIENCE)
+        wait_until(lambda: command.seen or terminal.ready, self._shells.values(), self._patience)
         self._check(session, command.seen)
 
     def _wait_for_end(self, session: Session) -> None:

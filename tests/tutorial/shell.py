@@ -7,6 +7,7 @@ import errno
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -21,6 +22,13 @@ READY = "\x1e"
 """The shell's prompt. No program of the tutorial writes such a character."""
 
 KEYS = {"^C": "\x03", "^\\": "\x1c"}
+
+# What runs in the background of a script, or by nohup, ignores signals, and so would all that it starts.
+HEED_SIGNALS = (
+    "import signal\n"
+    "for number in signal.SIGINT, signal.SIGQUIT, signal.SIGHUP:\n"
+    "    signal.signal(number, signal.SIG_DFL)\n"
+)
 
 
 class Shell:
@@ -76,7 +84,7 @@ def wait_until(fulfilled: Callable[[], bool], shells: Collection[Shell], seconds
 
 @contextmanager
 def shell(directory: Path, environment: Mapping[str, str]) -> Iterator[Shell]:
-    """Open a terminal. What still runs in it when the block is left gets a hangup, as in any terminal."""
+    """Open a terminal. What still runs in it when the block is left is killed."""
     here, there = pty.openpty()
     modes = termios.tcgetattr(there)
     modes[3] &= ~termios.ECHO
@@ -84,7 +92,7 @@ def shell(directory: Path, environment: Mapping[str, str]) -> Iterator[Shell]:
     termios.tcsetwinsize(there, (24, 80))
     command = ["/bin/bash", "--norc", "--noprofile", "--noediting", "-i"]
     with subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", OWN_THE_TERMINAL, *command],
+        [sys.executable, "-I", "-S", "-c", HEED_SIGNALS + OWN_THE_TERMINAL, *command],
         cwd=directory,
         env={**environment, "PS1": READY},
         start_new_session=True,
@@ -96,8 +104,6 @@ def shell(directory: Path, environment: Mapping[str, str]) -> Iterator[Shell]:
         try:
             yield Shell(here)
         finally:
+            os.killpg(os.tcgetpgrp(here), signal.SIGKILL)
+            process.kill()
             os.close(here)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,8 @@ def follow(directory: Path, *sessions: Session) -> None:
         ["$ printf 'a1z\\n'", "a...z"],
         ["$ cd /", "$ pwd", "/"],
         ["$ echo a", "...", "$", "$ true"],
-        ["$ echo a; exec 2>&1; cat", "a", "^C", "$ echo b", "b"],
+        ["$ sh -c 'echo a; cat'", "a", "^C", "$ echo b", "b"],
+        ["$ sh -c 'echo a; cat'", "a", "^\\", "Quit..."],
     ],
 )
 def test_what_is_as_shown_passes(tmp_path: Path, lines: list[str]) -> None:
@@ -54,6 +56,19 @@ def test_what_is_as_shown_passes(tmp_path: Path, lines: list[str]) -> None:
 def test_what_is_not_as_shown_is_an_error(tmp_path: Path, lines: list[str]) -> None:
     with pytest.raises(AssertionError, match="here shows in Terminal 1"):
         follow(tmp_path, session(*lines))
+
+
+def test_what_still_runs_in_the_end_is_killed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    here = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        running = session("$ nohup sh -c 'exec > pipe; cat'", "nohup...", "never")
+        with pytest.raises(AssertionError):
+            Reader(tmp_path, dict(os.environ), patience=1).follow([running, session("...")])
+        assert select.select([here], [], [], 10)[0]
+        assert os.read(here, 1) == b""  # nobody has the other end any more
+    finally:
+        os.close(here)
 
 
 def test_in_any_order_all_must_come(tmp_path: Path) -> None:

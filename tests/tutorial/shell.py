@@ -7,6 +7,7 @@ import errno
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from ..cli.terminal import OWN_THE_TERMINAL
 
 READY = "\x1e"
 """The shell's prompt. No program of the tutorial writes such a character."""
+
+BASH = shutil.which("bash")
+"""The shell that readers have; None where there is none."""
 
 KEYS = {"^C": "\x03", "^\\": "\x1c"}
 
@@ -90,7 +94,7 @@ def shell(directory: Path, environment: Mapping[str, str]) -> Iterator[Shell]:
     modes[3] &= ~termios.ECHO
     termios.tcsetattr(there, termios.TCSANOW, modes)
     termios.tcsetwinsize(there, (24, 80))
-    command = ["/bin/bash", "--norc", "--noprofile", "--noediting", "-i"]
+    command = [BASH or "bash", "--norc", "--noprofile", "--noediting", "-i"]
     with subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", HEED_SIGNALS + OWN_THE_TERMINAL, *command],
         cwd=directory,

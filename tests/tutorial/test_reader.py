@@ -13,6 +13,9 @@ pytest.importorskip("termios")
 from . import pages
 from .pages import Session, steps
 from .reader import Reader
+from .shell import BASH
+
+pytestmark = pytest.mark.skipif(BASH is None, reason="there is no bash")
 
 
 def session(*lines: str, terminal: str = "Terminal 1", any_order: bool = False) -> Session:

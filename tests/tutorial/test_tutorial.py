@@ -11,8 +11,10 @@ pytest.importorskip("termios")
 
 from .pages import DOCS, File, Session, steps
 from .reader import follow
+from .shell import BASH
 
 
+@pytest.mark.skipif(BASH is None, reason="there is no bash")
 @pytest.mark.timeout(240)  # most of it installs
 def test_a_reader_gets_what_the_pages_show(tmp_path: Path) -> None:
     follow(steps(), tmp_path)

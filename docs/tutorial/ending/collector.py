@@ -30,7 +30,8 @@ async def collect(urls: list[str], policy: ReconnectPolicy) -> None:
     async with mux(*feeds) as merged:
         async for ws, message in merged:
             symbol = ws.request.path
-            await prices.publish(f"{symbol} {message}", key=symbol)
+            price = float(message)
+            await prices.publish(f"{symbol} {price:.2f}", key=symbol)
 
 
 async def main() -> None:

@@ -129,10 +129,11 @@ def _describe_serve(serve: argparse.ArgumentParser) -> None:
 
 
 def _describe_demo(demo: argparse.ArgumentParser) -> None:
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=_demo, usage_error=demo.error)
     demo.description = (
         "Serve three feeds of live readings of this machine on the loopback interface "
-        "(cpu, memory, network), open a WebSocket to each, merge them, and show what arrives."
+        "(cpu, memory, network), open a WebSocket to each, merge them, and show what arrives; with "
+        "--web also on a page for browsers."
     )
     demo.add_argument(
         "--backend",
@@ -158,6 +159,18 @@ def _describe_demo(demo: argparse.ArgumentParser) -> None:
         "--plain",
         action="store_true",
         help="print a line per message, not a table; so it is when the output is not a terminal",
+    )
+    demo.add_argument(
+        "--web",
+        action="store_true",
+        help="also serve a web page that draws what arrives; where, stands on the standard error",
+    )
+    demo.add_argument(
+        "--host",
+        help='address or name to serve the page on; "" is every interface (default: 127.0.0.1)',
+    )
+    demo.add_argument(
+        "--port", type=port, help="port to serve it on; 0 is any free one (default: 8765)"
     )
 
 
@@ -225,6 +238,12 @@ def _ping(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    if not arguments.web:
+        for name, value in (("--host", arguments.host), ("--port", arguments.port)):
+            if value is not None:
+                arguments.usage_error(f"argument {name}: not without --web")
+    host = "127.0.0.1" if arguments.host is None else arguments.host
+    page_port = 8765 if arguments.port is None else arguments.port
     if arguments.backend == "trio" and not importlib.util.find_spec("trio"):
         return _missing("demo", "trio", DEMO)
     with signals.held():
@@ -236,13 +255,13 @@ def _demo(arguments: argparse.Namespace) -> int:
                 raise
             return _missing("demo", module, DEMO)
 
-        demo.run(
+        return demo.run(
             backend=arguments.backend,
             interval=arguments.interval,
             seconds=arguments.seconds,
             plain=arguments.plain,
+            web=(host, page_port) if arguments.web else None,
         )
-    return 0
 
 
 def _check_backend(arguments: argparse.Namespace) -> None:

@@ -53,7 +53,7 @@ def test_lines_tell_readings_of_all_feeds_until_the_time_is_up(backend: str) -> 
     latest = dict(readings)
     assert len(latest["cpu"]["percent"]) == psutil.cpu_count()
     assert latest["memory"]["total"] == psutil.virtual_memory().total
-    assert latest["network"].keys() == {*COUNTERS, "per_second"}
+    assert latest["network"].keys() == {*COUNTERS, "per_second", "time"}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -241,6 +241,9 @@ def test_a_machine_without_network_interfaces_has_counters_of_zero(
         (["--seconds", "soon"], "argument --seconds: not a number: 'soon'"),
         (["--interval", "0"], "argument --interval: must be more than 0"),
         (["--interval", "-1"], "argument --interval: must be 0 or more, and finite: '-1'"),
+        (["--port", "80"], "argument --port: not without --web"),
+        (["--host", ""], "argument --host: not without --web"),
+        (["--web", "--port", "-1"], "argument --port: not a port: '-1'"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_named(

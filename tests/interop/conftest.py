@@ -11,11 +11,18 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
+from .browser import Browser, browser
 from .forward_proxies import PROGRAMS, Way, way_through
 from .programs import VERSIONS, WANTED, need, version
 from .proxies import AT_ONCE, PROXIES, Proxy, proxy
 
-SLOW = ["test_chromium.py", "test_node.py", "test_proxy_timeouts.py", "test_service.py"]
+SLOW = [
+    "test_chromium.py",
+    "test_demo_page.py",
+    "test_node.py",
+    "test_proxy_timeouts.py",
+    "test_service.py",
+]
 
 collect_ignore = [] if WANTED else SLOW
 
@@ -44,6 +51,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             need(str(item.callspec.params[fixture]).lower())
         if fixture == "forward":
             need(PROGRAMS[str(item.callspec.params[fixture])])
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser, for tests that each open pages of their own."""
+    with browser(tmp_path_factory.mktemp("chromium")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module", params=PROXIES)

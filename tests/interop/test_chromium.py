@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from anyio_ws import (
     open_server,
 )
 
-from .browser import Browser, browser
+from .browser import Browser
 from .programs import PATIENCE
 from .proxies import AT_ONCE, PROXIES, Way, echo, proxy
 
@@ -41,12 +40,6 @@ const connect = (url, protocols = []) => {
 };
 const here = location.origin.replace("http", "ws");
 """
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("chromium")) as running:
-        yield running
 
 
 async def page(request: Request) -> Response:

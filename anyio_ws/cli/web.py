@@ -15,7 +15,6 @@ from contextlib import AbstractAsyncContextManager
 from importlib.resources import files
 
 from anyio_ws import Channel, Request, Response, WebSocket, WebSocketServer, open_server
-from anyio_ws.sansio.uri import split_target
 
 __all__ = ["FEED", "HTML", "POINTS", "Page"]
 
@@ -60,7 +59,7 @@ HEADERS = {
 
 async def answer(ws: WebSocket, request: Request) -> Response | None:
     """Answer a request for the page, or for what isn't there: a ``process_request`` hook."""
-    path, _ = split_target(request.path)
+    path, _, _ = request.path.partition("?")
     if path == FEED:
         return None
     if path != "/":

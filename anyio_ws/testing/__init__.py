@@ -21,8 +21,9 @@ sleeps, except where a test has asked for a delay.
 from __future__ import annotations
 
 from .clocks import VirtualClockEventLoop, virtual_clock_backend
-from .memory import MemoryServer, scripted_server, serve_in_memory
 from .peer import ScriptedPeer
+from .scripted import scripted_server
+from .serving import MemoryServer, serve_in_memory
 from .streams import MemoryByteStream, memory_stream_pair
 from .sweep import CancelAttempt, cancel_sweep
 from .wire import RawFrame, handshake_request, handshake_response

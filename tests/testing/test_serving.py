@@ -24,6 +24,7 @@ from anyio_ws import (
     Response,
     Router,
     ServerConfig,
+    ServerObserver,
     WebSocket,
     WebSocketServer,
     mux,
@@ -331,8 +332,39 @@ class TestAnError:
                         await ws.wait_closed()
                     await anyio.sleep_forever()
 
-    async def test_is_told_to_the_hook_of_the_applications_config_as_well(self) -> None:
-        told: list[Exception] = []
+    async def test_of_a_hook_comes_out_as_well(self) -> None:
+        async def fail(ws: WebSocket, request: Request) -> Response | None:
+            if request.path == "/answer":
+                return Response.text(500, "on purpose\n")
+            raise ConnectionError("no database")
+
+        with pytest.raises(ConnectionError, match="no database"):
+            async with serve_in_memory(echo, process_request=fail) as server:
+                for path in ("/answer", "/"):
+                    with pytest.raises(InvalidStatus, match="500"):
+                        await check_echo(server.url + path)
+        async with serve_in_memory(echo, process_request=fail, on_handler_error="log") as server:
+            with pytest.raises(InvalidStatus, match="500"):
+                await check_echo(server.url)
+
+    async def test_is_told_to_whom_the_applications_config_names_as_well(self) -> None:
+        told: list[object] = []
+
+        class Observer(ServerObserver):
+            def accepted(self, remote_address: object) -> None:
+                told.append("accepted")
+
+            def refused(self, remote_address: object, cause: int | str, exc: BaseException) -> None:
+                told.append(cause)
+
+            def opened(self, ws: WebSocket) -> None:
+                told.append("opened")
+
+            def handler_failed(self, ws: WebSocket, exc: Exception) -> None:
+                told.append("handler_failed")
+
+            def closed(self, ws: WebSocket, code: int, duration: float) -> None:
+                told.append("closed")
 
         async def fail(ws: WebSocket) -> None:
             raise ValueError("mine")
@@ -340,12 +372,15 @@ class TestAnError:
         async def tell(ws: WebSocket, exc: Exception) -> None:
             told.append(exc)
 
-        config = ServerConfig(on_handler_error=tell)
+        config = ServerConfig(on_handler_error=tell, observer=Observer(), hosts=["app.test"])
         with pytest.raises(ValueError, match="mine") as caught:
             async with serve_in_memory(fail, config=config) as server:
                 async with open_websocket(server.url) as ws:
                     await ws.wait_closed()
-        assert told == [caught.value]
+                with pytest.raises(InvalidStatus):
+                    await check_echo(server.url, additional_headers={"Host": "other.test"})
+        first = ["accepted", "opened", "handler_failed", caught.value, "closed"]
+        assert told == [*first, "accepted", 421]
 
     async def test_of_the_block_comes_out_as_it_is(self) -> None:
         error = KeyError("mine")

@@ -44,9 +44,8 @@ from anyio_ws.transports import dial
 from anyio_ws.transports.base import Transport
 from anyio_ws.transports.stream import StreamTransport
 
-pytest_plugins = [
-    "anyio_ws_pytest"
-]  # also where the project isn't installed, or by an older version
+# Also where the project isn't installed, or was before it had the plugin.
+pytest_plugins = ["anyio_ws_pytest"]
 
 Backend = tuple[str, dict[str, Any]]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -214,7 +215,8 @@ def draw(results: Results) -> Iterator[tuple[str, str]]:
     for load in results.loads:
         told_by_lines = load.axis and metric == results.cost
         if not told_by_lines and any(results.get(load, one) for one in results.candidates):
-            yield f"{results.question}-{load.name.replace(' ', '-')}.svg", bars(results, load)
+            name = re.sub(r"\W+", "-", load.name)
+            yield f"{results.question}-{name}.svg", bars(results, load)
     for axis, loads in results.axes():
         if any(results.get(load, one) for load in loads for one in results.candidates):
             yield f"{results.question}-by-{axis}.svg", lines(results, axis, loads)

@@ -91,7 +91,8 @@ def shell(directory: Path, environment: Mapping[str, str]) -> Iterator[Shell]:
     """Open a terminal. What still runs in it when the block is left is killed."""
     here, there = pty.openpty()
     modes = termios.tcgetattr(there)
-    modes[3] &= ~termios.ECHO
+    # A key that is a signal would take along what was written and not read yet: the prompt after it, say.
+    modes[3] = modes[3] & ~termios.ECHO | termios.NOFLSH
     termios.tcsetattr(there, termios.TCSANOW, modes)
     termios.tcsetwinsize(there, (24, 80))
     command = [BASH or "bash", "--norc", "--noprofile", "--noediting", "-i"]

@@ -60,7 +60,7 @@ Way: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
 
 WAYS: dict[str, Callable[[Setting], Way]] = {
     "tcp": lambda here: ({"host": "127.0.0.1", "port": 0}, {}),
-    "unix": lambda here: ({"unix_path": here.path}, {"unix_path": here.path}),
+    "unix": lambda here: ({"unix_path": here.path}, {}),
     "tls": lambda here: (
         {"host": "127.0.0.1", "port": 0, "ssl": here.server_ssl},
         {"ssl": here.client_ssl},

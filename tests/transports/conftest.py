@@ -6,6 +6,7 @@ import ssl
 
 import pytest
 
+from ..conftest import BACKENDS, Backend
 from .kinds import TLS
 
 
@@ -18,10 +19,15 @@ def _exists(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     params = callspec.params if callspec is not None else {}
     return all(
-        params["anyio_backend"] in value.backends
+        _named(params["anyio_backend"]) in value.backends
         for value in params.values()
         if hasattr(value, "backends")
     )
+
+
+def _named(backend: Backend) -> str:
+    (name,) = (name for name, known in BACKENDS.items() if known == backend)
+    return name
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from typing import Final
 from weakref import WeakSet
 
 import anyio
+from anyio.lowlevel import EventLoopToken, current_token
 
 from ..dialling import Nearby, Origin, instead_of_dialling
 from ..sansio import parse_uri
@@ -55,11 +56,13 @@ class MemoryListener:
         self._arrival: anyio.Event | None = None
         self._connections: WeakSet[MemoryByteStream] = WeakSet()
         self._announced: list[Token[Mapping[Origin, Nearby]]] = []
+        self._loop: EventLoopToken | None = None
         self._closed = False
         self._outages = 0
 
     def announce(self) -> None:
         """Make it reachable by its URL, from here on."""
+        self._loop = current_token()
         nearby = Nearby(self.connect, self._has_tls)
         self._announced.append(
             instead_of_dialling.set({**instead_of_dialling.get(), self.origin: nearby})
@@ -73,7 +76,14 @@ class MemoryListener:
         """Return the client's end of a new connection.
 
         :raises ConnectionRefusedError: it is closed, or unreachable, or as many wait as may
+        :raises RuntimeError: called in another event loop, as a thread's own, which has the context of the
+            task that started it, but can't share a stream with it
         """
+        if current_token() != self._loop:
+            raise RuntimeError(
+                f"{self.url} is served in memory, and reached only from the event loop in which it is; "
+                "open_server serves any"
+            )
         if self._closed or self._outages or len(self._arrived) >= self._backlog:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused, in memory")
         ours, theirs = memory_stream_pair(buffer=self._buffer, chunk=self._chunk)

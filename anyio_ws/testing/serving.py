@@ -43,6 +43,7 @@ class MemoryServer(WebSocketServer):
         """Connect, and return the client's end: for a `ScriptedPeer`, or to be given as ``stream``.
 
         :raises ConnectionRefusedError: the server is unreachable, or shuts down
+        :raises RuntimeError: called in another event loop than the server's
         """
         return self._listener.connect()
 
@@ -66,12 +67,13 @@ def serve_in_memory(
 ) -> AbstractAsyncContextManager[MemoryServer]:
     """Serve without a network while in a block: ``async with serve_in_memory(handler) as server``.
 
-    `open_websocket`, and what is made of it, reaches the server by *url*: ``open_websocket(server.url)``, or
-    code of yours that connects to ``wss://feed.example`` by itself. That holds in the task that has
-    entered the block, and in the tasks that are started within it; of several blocks for one address
-    the innermost counts. No name is looked up, and no proxy is asked. The rest is as with `open_server`,
-    leaving the block included, but there are no sockets: ``remote_address``, ``local_address`` and
-    ``client_address`` are None, and a client's ``local_address`` and ``socket_options`` are for nothing.
+    `open_websocket`, and what is made of it, reaches the server by *url*: ``open_websocket(server.url)``,
+    or code of yours that connects to ``wss://feed.example`` by itself. That holds in the task that has
+    entered the block, and in the tasks that are started within it; of several blocks for one address the
+    innermost counts. In an event loop of another thread, connecting to it raises `RuntimeError`. No name is
+    looked up, and no proxy is asked. The rest is as with `open_server`, leaving the block included, but
+    there are no sockets: ``remote_address``, ``local_address`` and ``client_address`` are None, and a
+    client's ``local_address`` and ``socket_options`` are for nothing.
 
     What a handler raises is logged, closes its connection with 1011, and comes out of the block in the
     end: as it is, or with what else comes out in a group of exactly these. So does what a hook raises,

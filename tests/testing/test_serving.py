@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import anyio.from_thread
+import anyio.to_thread
 import pytest
 from anyio.streams.tls import TLSAttribute
 
@@ -127,6 +129,19 @@ class TestAServer:
             left.set()
             await look("itself, and late", begun)
         assert sorted(found) == ["itself", "started in it"]
+
+    async def test_is_reached_from_threads_through_its_event_loop_and_by_no_other_loop(
+        self,
+    ) -> None:
+        def ask() -> None:
+            anyio.from_thread.run(check_echo, NOBODY)
+            for backend in ("asyncio", "trio"):
+                with pytest.raises(RuntimeError, match="served in memory"):
+                    anyio.run(check_echo, NOBODY, backend=backend)
+
+        async with serve_in_memory(echo, NOBODY) as server:
+            await anyio.to_thread.run_sync(ask)
+            assert server.statistics().accepted == 1
 
     async def test_goes_before_those_around_it(self) -> None:
         async with serve_in_memory(echo, NOBODY):

@@ -18,8 +18,17 @@ __all__ = ["anyio_ws_virtual_time"]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give the test a backend with a virtual clock, a new one, in place of its own."""
+    """Give the test a backend with a virtual clock, a new one, in place of its own.
+
+    Others who run tests have loops of their own, and their marks. The fixture can't tell: it runs in AnyIO's.
+    """
     if "anyio_ws_virtual_time" in getattr(item, "fixturenames", ()):
+        for other in ("asyncio", "trio"):
+            if item.config.pluginmanager.hasplugin(other) and item.get_closest_marker(other):
+                pytest.fail(
+                    f"this test would run in real time: pytest-{other} runs it, and not AnyIO's plugin",
+                    pytrace=False,
+                )
         callspec = getattr(item, "callspec", None)
         if callspec is not None and "anyio_backend" in callspec.params:
             callspec.params["anyio_backend"] = _virtual(callspec.params["anyio_backend"])

@@ -106,6 +106,38 @@ def test_time_is_virtual_for_those_who_ask_and_real_for_the_others(
     assert output.count("this test would run in real time") >= 3
 
 
+OTHERS = """
+import pytest
+
+def pytest_configure(config):
+    config.pluginmanager.register(object(), "asyncio")
+    config.addinivalue_line("markers", "asyncio: as pytest-asyncio's")
+    config.addinivalue_line("markers", "trio: not pytest-trio's, which isn't there")
+"""
+
+MARKED = """
+import anyio
+import pytest
+
+@pytest.mark.asyncio
+async def test_of_another_plugin(anyio_ws_virtual_time):
+    raise AssertionError
+
+@pytest.mark.trio
+async def test_with_a_mark_of_that_name(anyio_ws_virtual_time):
+    await anyio.sleep(3600)
+"""
+
+
+def test_what_another_plugin_runs_would_run_in_real_time(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(OTHERS)
+    pytester.makepyfile(MARKED)
+    options = ["-p", "anyio_ws_pytest", "-p", "no:randomly", "-p", "no:timeout", "-rA"]
+    result = pytester.runpytest_subprocess(*options)
+    result.assert_outcomes(passed=2, errors=2)
+    assert "pytest-asyncio runs it, and not AnyIO's plugin" in result.stdout.str()
+
+
 def test_it_imports_nothing_but_pytest() -> None:
     code = (
         "import sys, pytest; before = set(sys.modules); import anyio_ws_pytest; "

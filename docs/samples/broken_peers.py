@@ -10,7 +10,7 @@ from anyio_ws.testing import RawFrame, ScriptedPeer, scripted_server
 async def client(url: str) -> str:
     """What is to be tested."""
     try:
-        async with open_websocket(url, open_timeout=0.1) as ws:
+        async with open_websocket(url, open_timeout=1) as ws:
             return str(await ws.receive())
     except (ConnectionClosedError, InvalidHandshake, TimeoutError) as exc:
         return type(exc).__name__

@@ -5,7 +5,7 @@ import collector
 import feed
 import pytest
 
-from anyio_ws import WebSocket, open_websocket
+from anyio_ws import Channel, WebSocket, open_websocket
 from anyio_ws.testing import serve_in_memory
 
 
@@ -17,7 +17,10 @@ async def wait_for(price: str, viewer: WebSocket) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("anyio_ws_virtual_time")
-async def test_viewers_see_a_feed_again_after_a_minute_without_it() -> None:
+async def test_viewers_see_a_feed_again_after_a_minute_without_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(collector, "prices", Channel(keep_last=100))
     async with (
         serve_in_memory(feed.prices, "ws://127.0.0.1:8001"),
         serve_in_memory(feed.prices, "ws://127.0.0.1:8002") as second,

@@ -411,7 +411,7 @@ class TestAnError:
             ("ws://app.test/path", ValueError),
             ("ws://app.test/?query", ValueError),
             ("ws://ada:lovelace@app.test", ValueError),
-            ("ws+unix:///tmp/socket", ValueError),
+            ("ws+unix:///run/socket", ValueError),
         ],
     )
     def test_is_a_url_that_is_not_the_address_of_a_server(

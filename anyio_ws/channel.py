@@ -156,7 +156,7 @@ class Channel:
         :raises TypeError: *message* is neither `str` nor bytes-like
         """
         if not isinstance(message, str | bytes):
-            message = bytes(PreparedMessage(message).data)
+            message = PreparedMessage(message).data
         if self._keep:
             await self._listen()
         await self._broker.publish(self.topic, message, key)
